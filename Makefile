@@ -1,0 +1,124 @@
+# What can be done in this repository; `make` alone lists it. Everything happens inside $(VENV): nothing is installed
+# elsewhere, nothing needs root. Two stamps: the demo needs only what the signer needs, developers add the rest.
+
+VENV ?= .venv
+PYTHON ?=
+
+BIN := $(VENV)/bin
+# Every package by hash, and only as a wheel: an install runs no code of a package.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+RUNTIME := $(VENV)/.cmkms-runtime
+DEV := $(VENV)/.cmkms-dev
+PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+##@ Try it
+
+.PHONY: demo
+demo: $(RUNTIME) ## sign for a simulated validator in this terminal, killed once on the way
+	@$(BIN)/python -m demo $(DEMO_ARGS)
+
+.PHONY: demo-node
+demo-node: $(RUNTIME) ## the same with a real CometBFT node, built from a pinned version (needs Go)
+	@$(BIN)/python -m demo --build-node $(DEMO_ARGS)
+
+##@ Work on it
+
+.PHONY: venv
+venv: $(DEV) ## install everything from the lock into $(VENV)
+
+.PHONY: test
+test: $(DEV) ## the test suite: minutes, needs nothing but this machine
+	$(PYTEST)
+
+.PHONY: realnode
+realnode: $(DEV) ## tests against real CometBFT nodes (needs Go or ready-made binaries)
+	$(PYTEST) -m "realnode and not slow"
+
+.PHONY: test-all
+test-all: $(DEV) ## every test there is, the long ones too; before a release
+	$(PYTEST) -m ""
+
+.PHONY: bench
+bench: $(DEV) ## latency of a signature, beside the reference signer where Go is present
+	$(BIN)/python benchmarks/sign_latency.py $(BENCH_ARGS)
+
+##@ Check it
+
+.PHONY: lint
+lint: lint-style lint-format lint-mypy lint-pyright lint-imports lint-proto ## all of these; with `make -k` past the first failure
+
+.PHONY: lint-style
+lint-style: $(DEV) ## ruff, all rules but a commented list
+	$(BIN)/ruff check .
+
+.PHONY: lint-format
+lint-format: $(DEV) ## ruff's formatter changes nothing
+	$(BIN)/ruff format --check .
+
+.PHONY: lint-mypy
+lint-mypy: $(DEV) ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: lint-pyright
+lint-pyright: $(DEV) ## pyright, strict
+	$(BIN)/basedpyright --level error
+
+.PHONY: lint-imports
+lint-imports: $(DEV) ## the layers, and what the pure parts may import
+	$(BIN)/lint-imports
+
+.PHONY: lint-proto
+lint-proto: $(DEV) ## the checked-in generated code is what proto/ generates
+	$(BIN)/python proto/regenerate.py --check
+
+##@ Keep it
+
+.PHONY: format
+format: $(DEV) ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# One lock for every supported Python on Linux; `make lock LOCK_ARGS=--upgrade` takes newer versions.
+LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links $(LOCK_ARGS)
+
+.PHONY: lock
+lock: ## write requirements/*.txt anew from pyproject.toml
+	@test -x $(BIN)/uv || $(MAKE) $(DEV)
+	$(LOCK) pyproject.toml -o requirements/runtime.txt >/dev/null
+	$(LOCK) --group build -o requirements/build.txt >/dev/null
+	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -c requirements/build.txt \
+		-o requirements/dev.txt >/dev/null
+
+.PHONY: clean
+clean: ## remove caches and built packages, keep $(VENV)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## clean, and remove $(VENV)
+	rm -rf $(VENV)
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------------------------------------- environments
+
+$(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml packaging/venv.sh
+	@PYTHON="$(PYTHON)" packaging/venv.sh $(VENV)
+	@echo "Installing what cmkms needs into $(VENV), by the hashes of requirements/runtime.txt ..."
+	@$(INSTALL) -r requirements/runtime.txt -r requirements/build.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): $(RUNTIME) requirements/dev.txt
+	@echo "Installing the tools of development into $(VENV), by the hashes of requirements/dev.txt ..."
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
