@@ -27,6 +27,7 @@ __all__ = [
     "make_private_dir",
     "read_bounded",
     "read_secret",
+    "rename_durably",
     "write_durably",
 ]
 
@@ -254,6 +255,15 @@ def _write_synced(path: Path, data: bytes, mode: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def rename_durably(old: Path, new: Path) -> None:
+    """Give a file another name in the same directory; a file of that name is replaced. Raises DiskError."""
+    try:
+        old.rename(new)
+        _sync_directory(new.parent)
+    except OSError as error:
+        raise DiskError(f"{old}: could not be renamed to {new.name}: {error.strerror}") from error
 
 
 def _sync_directory(directory: Path) -> None:

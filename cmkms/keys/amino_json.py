@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from pathlib import Path
 from typing import Final, cast
 
@@ -39,6 +40,9 @@ _MAX_SHOWN_TYPE: Final = 60
 
 _OTHER_KEY_TYPES: Final = ("secp256k1eth", "secp256k1", "sr25519", "bls12_381", "mldsa65")
 """Types that some CometBFT release knows, as they appear in the type names (lower case)."""
+
+_HEX_KEY: Final = re.compile(rb"(?:[0-9A-Fa-f]{64}){1,2}")
+"""32 or 64 bytes."""
 
 _BARE_FORMS: Final = {
     32: "a bare base64 32-byte seed (the form of tmkms' softsign and identity files)",
@@ -84,6 +88,8 @@ def _describe_bare(content: bytes) -> str:
     decoded = _decode_base64(text.decode("latin-1"))
     if decoded is not None and len(decoded) in _BARE_FORMS:
         return _BARE_FORMS[len(decoded)]
+    if _HEX_KEY.fullmatch(text):
+        return "a private key in hex"
     if len(content) in {SEED_BYTES, _GO_PRIVATE_BYTES}:
         return f"{len(content)} raw bytes"
     return "not a JSON object"
