@@ -223,7 +223,7 @@ class TestWriteDurably:
 
     def test_nothing_is_left_beside_the_file(self, directory: Path) -> None:
         write_durably(directory / "file", b"content")
-        assert os.listdir(directory) == ["file"]
+        assert list(directory.iterdir()) == [directory / "file"]
 
     def test_a_link_is_replaced_and_not_followed(self, secret: Path) -> None:
         link = secret.with_name("link")
@@ -241,7 +241,7 @@ class TestWriteDurably:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert secret.read_bytes() == b"hush"
-        assert os.listdir(secret.parent) == ["secret"]
+        assert list(secret.parent.iterdir()) == [secret]
 
     def test_a_missing_directory_is_a_disk_error_that_names_the_file(self, directory: Path) -> None:
         with pytest.raises(DiskError, match="none/file: could not be written: No such file"):
@@ -254,7 +254,7 @@ class TestWriteDurably:
         real_fsync = os.fsync
 
         def fsync(descriptor: int) -> None:
-            target = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            target = Path(f"/proc/self/fd/{descriptor}").readlink()
             state = "named" if (directory / "file").exists() else "unnamed"
             seen.append(f"{'directory' if target == directory else 'content'} {state}")
             real_fsync(descriptor)
@@ -287,13 +287,13 @@ class TestCreateDurably:
         create_durably(directory / "file", b"content")
         assert (directory / "file").read_bytes() == b"content"
         assert (directory / "file").stat().st_mode & 0o777 == 0o600
-        assert os.listdir(directory) == ["file"]
+        assert list(directory.iterdir()) == [directory / "file"]
 
     def test_an_existing_file_is_not_touched(self, secret: Path) -> None:
         with pytest.raises(FileExistsError):
             create_durably(secret, b"new")
         assert secret.read_bytes() == b"hush"
-        assert os.listdir(secret.parent) == ["secret"]
+        assert list(secret.parent.iterdir()) == [secret]
 
     def test_even_a_dangling_link_counts_as_existing(self, directory: Path) -> None:
         (directory / "file").symlink_to("nowhere")
