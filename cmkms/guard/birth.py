@@ -1,0 +1,354 @@
+"""From files to a guard: the first start (birth), every later one, and the refusals in between.
+
+The order of a birth of one, each step durable before the next; killed after any of them, the next start goes on:
+
+1. the last released signature, if the state file names one;
+2. the guard's file, unarmed, with a fresh nonce and the floor that the operator gave;
+3. the born marker with that nonce, apart from it in `priv/`;
+4. the guard arms: from here on it answers, and its loss cannot be mistaken for a first start;
+5. the state file is renamed, so that it is never taken for a newer one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+from nacl.utils import random as random_bytes
+
+from cmkms.errors import DiskError, OperatorError
+from cmkms.guard.born import BornMarker, read_marker, render_marker
+from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE
+from cmkms.guard.disk import Disk
+from cmkms.guard.file import GuardFile, survey
+from cmkms.guard.fuse import Fuse
+from cmkms.guard.generation import NO_GENERATION, NONCE_BYTES, GenerationId, Member, key_hash, next_generation
+from cmkms.guard.guard import Guard, GuardClocks
+from cmkms.guard.hrs import HRS, NEVER
+from cmkms.guard.record import GuardRecord
+from cmkms.guard.state_file import MAX_STATE_FILE_BYTES, SignState, parse_state, render_state
+from cmkms.home import Home, read_bounded
+
+__all__ = ["Floor", "GuardRefusedError", "GuardSite", "OpenedGuard", "Unborn", "open_guard"]
+
+_FILE_BOUND: Final = 1024 * 1024
+"""A guard file has 16 KiB; a larger one is read no further to be called rotten."""
+
+
+class GuardRefusedError(OperatorError):
+    """This home's guard must not be used as it is: says what is wrong and which command is the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSite:
+    """Whose guard, and where: one chain and key at one replica."""
+
+    home: Home
+    chain_id: str
+    member_id: str
+    identity: bytes
+    key_type: str
+    pub_key: bytes
+    state_file: Path
+    max_block_rate: float = DEFAULT_MAX_BLOCK_RATE
+
+    @property
+    def key_hash(self) -> bytes:
+        """The hash by which the guard knows the key."""
+        return key_hash(self.key_type, self.pub_key)
+
+    @property
+    def path(self) -> Path:
+        """The guard's file."""
+        return self.home.guard_file(self.chain_id)
+
+    def verify(self, sign_bytes: bytes, signature: bytes) -> bool:
+        """Tell whether this site's key made `signature` (Ed25519, RFC 8032)."""
+        try:
+            VerifyKey(self.pub_key).verify(sign_bytes, signature)
+        except (BadSignatureError, ValueError):
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Where a guard begins: nothing below `hrs` is ever accepted. `sign_bytes` None seals `hrs` itself."""
+
+    hrs: HRS
+    sign_bytes: bytes | None
+    accepted_at: int
+    origin: str
+    state: SignState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedGuard:
+    """An armed guard, or one whose fuse is blown; `notes` are for the log, in order."""
+
+    guard: Guard
+    generation: GenerationId
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unborn:
+    """No guard yet, and no floor to begin at. `waiting_for` says what the operator can do."""
+
+    waiting_for: str
+
+
+SYSTEM_CLOCKS: Final = GuardClocks(wall=time.time, monotonic=time.perf_counter)
+
+
+def open_guard(
+    site: GuardSite, disk: Disk, *, never_signed: bool = False, clocks: GuardClocks = SYSTEM_CLOCKS
+) -> OpenedGuard | Unborn:
+    """Open the guard of `site`, or give birth to it. `never_signed` is the operator's word for a key without a state.
+
+    Raises GuardRefusedError, StateFileError, GuardBusyError, OperatorError; DiskError where not even birth can be
+    written. A guard that cannot be trusted comes back with its fuse blown.
+    """
+    opening = _Opening(site, disk, clocks)
+    if opening.fuse.blown is not None:
+        return opening.fused()
+    marker = read_marker(site.home.born_marker(site.chain_id))
+    try:
+        file = GuardFile.open(disk, site.path)
+    except FileNotFoundError:
+        if marker is not None:
+            raise GuardRefusedError(_lost(site)) from None
+        return opening.birth(never_signed=never_signed)
+    except DiskError as error:
+        opening.fuse.blow(str(error), clocks.wall())
+        return opening.fused()
+    try:
+        return opening.resume(file, marker, never_signed=never_signed)
+    except BaseException:
+        file.close()
+        raise
+
+
+class _Opening:
+    """One run of `open_guard`: the site, and what there is to tell about it."""
+
+    def __init__(self, site: GuardSite, disk: Disk, clocks: GuardClocks) -> None:
+        self._site = site
+        self._disk = disk
+        self._clocks = clocks
+        self._notes: list[str] = []
+        self.fuse: Final = Fuse(disk, site.home.fuse_file(site.chain_id))
+
+    def fused(self) -> OpenedGuard:
+        record = readable_record(self._site.path)
+        generation = NO_GENERATION if record is None else record.generation
+        return self._opened(None, generation, record)
+
+    def birth(self, *, never_signed: bool) -> OpenedGuard | Unborn:
+        floor = find_floor(self._site, self._clocks.wall(), never_signed=never_signed)
+        if floor is None:
+            return Unborn(_unborn(self._site))
+        self._disk.make_dir(self._site.path.parent)
+        if floor.state is not None and floor.state.signature is not None:
+            self._disk.create(self._site.home.released_file(self._site.chain_id), render_state(floor.state))
+        write_new_guard(self._site, self._disk, floor, NO_GENERATION)
+        file = GuardFile.open(self._disk, self._site.path)
+        try:
+            return self._arm(file, floor.origin)
+        except BaseException:
+            file.close()
+            raise
+
+    def resume(self, file: GuardFile, marker: BornMarker | None, *, never_signed: bool) -> OpenedGuard:
+        self._notes += [f"the guard's file had a damaged copy, mended from the other ({why})" for why in file.damage]
+        self._check_owner(file.record)
+        if marker is None:
+            self._adopt_without_marker(file.record)
+        else:
+            self._check_marker(file.record, marker)
+        if not file.record.armed:
+            return self._arm(file, "the floor given at a first start that was interrupted")
+        if never_signed:
+            self._notes.append(
+                "--never-signed has no effect: this guard is born. Remove it from the start command: "
+                "on an empty home it would let this key begin from nothing"
+            )
+        self._settle_state_file(file.record)
+        return self._opened(file, file.record.generation, None)
+
+    def _arm(self, file: GuardFile, origin: str) -> OpenedGuard:
+        marker_path = self._site.home.born_marker(self._site.chain_id)
+        generation = file.record.generation
+        if read_marker(marker_path) is None:
+            member = Member(self._site.member_id, self._site.identity, file.record.nonce)
+            marker = BornMarker(generation, NO_GENERATION.hash, (member,))
+            self._disk.make_dir(marker_path.parent)
+            self._disk.create(marker_path, render_marker(marker, self._site.chain_id))
+        file.write(replace(file.record, sequence=file.record.sequence + 1, armed=True))
+        self._notes.append(f"born: generation {generation}, at {file.record.hrs}, from {origin}")
+        self._settle_state_file(file.record)
+        return self._opened(file, generation, None)
+
+    def _opened(self, file: GuardFile | None, generation: GenerationId, record: GuardRecord | None) -> OpenedGuard:
+        guard = Guard(
+            self._site.path,
+            file,
+            self.fuse,
+            self._clocks,
+            max_block_rate=self._site.max_block_rate,
+            last_record=record,
+        )
+        return OpenedGuard(guard, generation, tuple(self._notes))
+
+    def _check_owner(self, record: GuardRecord) -> None:
+        """Refuse a guard of another chain, replica or key: a copied home, a changed id, a new key under an old guard."""
+        site = self._site
+        for what, found, expected in (
+            ("chain", record.chain_id, site.chain_id),
+            ("replica", record.member_id, site.member_id),
+        ):
+            if found != expected:
+                raise GuardRefusedError(
+                    f"{site.path} is the guard of {what} {found!r}, but the configuration says {expected!r}; "
+                    f"put the right one into the configuration, or see `cmkms guard replace --help`"
+                )
+        if record.key_hash != site.key_hash:
+            raise GuardRefusedError(
+                f"{site.path} guards another consensus key than the one in use; put the old key back, or, if the key "
+                f"of chain {site.chain_id} was changed on purpose, see `cmkms guard replace --help`"
+            )
+
+    def _check_marker(self, record: GuardRecord, marker: BornMarker) -> None:
+        why = marker.fits(record)
+        member = marker.member(self._site.member_id)
+        if not why and (member is None or member.identity != self._site.identity):
+            why = f"it was born with another identity than {self._site.home.identity_file} holds"
+        if why:
+            raise GuardRefusedError(
+                f"the guard {self._site.path} and its born marker {self._site.home.born_marker(self._site.chain_id)} do "
+                f"not belong together ({why}): one of them was restored or copied. If this guard's file is lost, "
+                f"see `cmkms guard replace --help`"
+            )
+
+    def _adopt_without_marker(self, record: GuardRecord) -> None:
+        """Take a guard whose marker is gone only if it was certainly born here: alone, with this identity."""
+        site = self._site
+        member = Member(site.member_id, site.identity, record.nonce)
+        if record.generation != next_generation(site.chain_id, site.key_hash, NO_GENERATION, (member,)):
+            raise GuardRefusedError(
+                f"{site.path} has no born marker, and this replica's identity is not the one that it was born with: "
+                f"restore {site.home.priv_dir}, or see `cmkms guard replace --help`"
+            )
+        if record.armed:
+            path = site.home.born_marker(site.chain_id)
+            marker = BornMarker(record.generation, NO_GENERATION.hash, (member,))
+            self._disk.make_dir(path.parent)
+            self._disk.create(path, render_marker(marker, site.chain_id))
+            self._notes.append(f"the born marker was missing and has been written anew: {path}")
+
+    def _settle_state_file(self, record: GuardRecord) -> None:
+        """Set a state file aside that the guard has seen; refuse one that knows of more than the guard does."""
+        site = self._site
+        state = _read_state(site)
+        if state is None:
+            return
+        if state.hrs > record.hrs:
+            raise GuardRefusedError(
+                f"{site.state_file} says {state.hrs}, above the guard's {record.hrs}: another signer has signed with "
+                f"this key since. Stop that signer, then: cmkms state import --home {site.home.path} "
+                f"{site.chain_id} {site.state_file}"
+            )
+        aside = site.state_file.with_name(f"{site.state_file.name}.imported-at-{record.hrs.height}")
+        self._disk.rename(site.state_file, aside)
+        self._notes.append(f"the state file is in the guard now and was renamed to {aside.name}")
+
+
+def find_floor(site: GuardSite, now: float, *, never_signed: bool) -> Floor | None:
+    """Return where the guard begins, by the state file or the operator's word; None if there is neither."""
+    state = _read_state(site)
+    if never_signed:
+        if state is not None:
+            raise GuardRefusedError(
+                f"--never-signed {site.chain_id} and a state file ({site.state_file}, at {state.hrs}) contradict each "
+                f"other: give one of them"
+            )
+        return Floor(NEVER, None, int(now), "the operator's word that this key has never signed (--never-signed)")
+    return None if state is None else floor_of(state, site.state_file, now)
+
+
+def floor_of(state: SignState, path: Path, now: float) -> Floor:
+    """Return the floor that a state file gives. Its age, for the height ceiling, is that of what was signed."""
+    signed_at = state.timestamp_seconds
+    accepted_at = int(path.stat().st_mtime) if signed_at is None else signed_at
+    accepted_at = min(max(accepted_at, 0), int(now))
+    age = _age(now - accepted_at)
+    origin = f"{path.name} (at {state.hrs}, {age} old)"
+    if state.hrs == NEVER:
+        origin = f"{path.name}, which says that this key has NEVER signed: make sure that this is true"
+    return Floor(state.hrs, state.sign_bytes, accepted_at, origin, state)
+
+
+def write_new_guard(
+    site: GuardSite, disk: Disk, floor: Floor, before: GenerationId, *, path: Path | None = None
+) -> GuardRecord:
+    """Write a new, unarmed guard file with a fresh nonce for the generation after `before`. Returns its record."""
+    nonce = random_bytes(NONCE_BYTES)
+    member = Member(site.member_id, site.identity, nonce)
+    record = GuardRecord(
+        chain_id=site.chain_id,
+        member_id=site.member_id,
+        key_hash=site.key_hash,
+        nonce=nonce,
+        generation=next_generation(site.chain_id, site.key_hash, before, (member,)),
+        sequence=0,
+        armed=False,
+        hrs=floor.hrs,
+        sign_bytes=floor.sign_bytes,
+        accepted_at=floor.accepted_at,
+    )
+    GuardFile.create(disk, path or site.path, record)
+    return record
+
+
+def readable_record(path: Path) -> GuardRecord | None:
+    """Return the highest record that can be read of a guard file, sound or not; takes no lock and writes nothing."""
+    try:
+        return survey(read_bounded(path, _FILE_BOUND)).highest
+    except (FileNotFoundError, OperatorError, DiskError):
+        return None
+
+
+def _read_state(site: GuardSite) -> SignState | None:
+    try:
+        data = read_bounded(site.state_file, MAX_STATE_FILE_BYTES)
+    except FileNotFoundError:
+        return None
+    return parse_state(data, str(site.state_file), site.chain_id, site.verify)
+
+
+def _unborn(site: GuardSite) -> str:
+    return (
+        f"nothing tells what this key has signed on {site.chain_id}. Stop the signer that used it and copy its "
+        f"priv_validator_state.json to {site.state_file}; or, if this key has certainly never signed there, start once "
+        f"with --never-signed {site.chain_id}"
+    )
+
+
+def _lost(site: GuardSite) -> str:
+    return (
+        f"the guard of chain {site.chain_id} is lost: {site.home.born_marker(site.chain_id)} says that it was born, but "
+        f"{site.path} is not there. Do NOT restore it from a backup. The way out: cmkms guard replace "
+        f"--home {site.home.path} {site.chain_id} --from-state FILE | --above HEIGHT"
+    )
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0, int(seconds))} seconds"

@@ -1,0 +1,88 @@
+"""The born marker: says, apart from the guard's file, that a guard was born for a chain, and which.
+
+It lies in `priv/` while the guard lies in `data/`: a home whose marker names a guard that is not there has lost it, and
+must never start from nothing again (design section 2, "A lost, rotten or rolled-back file never returns").
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cmkms.errors import OperatorError
+from cmkms.guard.generation import GenerationId, Member, generation_hash
+from cmkms.guard.record import GuardRecord
+from cmkms.home import read_bounded
+
+__all__ = ["BornMarker", "MarkerError", "read_marker", "render_marker"]
+
+_MAX_MARKER_BYTES: Final = 16 * 1024
+_FORMAT: Final = 1
+
+
+class MarkerError(OperatorError):
+    """A born marker that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BornMarker:
+    """The guard that was born: its generation, what that follows, and its members."""
+
+    generation: GenerationId
+    previous: bytes
+    members: tuple[Member, ...]
+
+    def fits(self, record: GuardRecord) -> str:
+        """Say why this marker does not speak of that guard; empty if it does."""
+        expected = generation_hash(record.chain_id, record.key_hash, self.previous, self.members)
+        if self.generation.hash != expected:
+            return "the marker's own hash does not match its content"
+        if record.generation != self.generation:
+            return f"the guard is of generation {record.generation}, the marker of {self.generation}"
+        if record.nonce not in {member.nonce for member in self.members}:
+            return "the guard's file is not the one that was born"
+        return ""
+
+    def member(self, member_id: str) -> Member | None:
+        """Return the member of that id."""
+        return next((member for member in self.members if member.id == member_id), None)
+
+
+def read_marker(path: Path) -> BornMarker | None:
+    """Read a marker; None where there is none. Raises MarkerError."""
+    try:
+        data = read_bounded(path, _MAX_MARKER_BYTES)
+    except FileNotFoundError:
+        return None
+    try:
+        return _parse(json.loads(data))
+    except (ValueError, KeyError, TypeError) as error:
+        raise MarkerError(f"{path}: not a born marker ({error!r}); see `cmkms guard replace --help`") from error
+
+
+def render_marker(marker: BornMarker, chain_id: str) -> bytes:
+    """Write a marker as JSON. `chain_id` is for whoever reads the file."""
+    fields = {
+        "format": _FORMAT,
+        "chain_id": chain_id,
+        "generation": marker.generation.number,
+        "generation_hash": marker.generation.hash.hex(),
+        "previous_hash": marker.previous.hex(),
+        "members": [
+            {"id": member.id, "identity": member.identity.hex(), "nonce": member.nonce.hex()}
+            for member in marker.members
+        ],
+    }
+    return (json.dumps(fields, indent=2) + "\n").encode()
+
+
+def _parse(fields: dict[str, Any]) -> BornMarker:
+    if fields["format"] != _FORMAT:
+        raise ValueError(f"format {fields['format']!r}, this release reads {_FORMAT}")
+    members = tuple(
+        Member(str(one["id"]), bytes.fromhex(one["identity"]), bytes.fromhex(one["nonce"])) for one in fields["members"]
+    )
+    generation = GenerationId(int(fields["generation"]), bytes.fromhex(fields["generation_hash"]))
+    return BornMarker(generation, bytes.fromhex(fields["previous_hash"]), members)

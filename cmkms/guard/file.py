@@ -1,0 +1,196 @@
+"""The guard's file: two slots, each with the record twice, rewritten in place and on disk before anyone is answered.
+
+Theory of operation
+-------------------
+The file is four 4 KiB blocks, two for each slot. A record with sequence number s goes to slot s mod 2, once in each
+of the slot's blocks, so the record before it stays untouched, and a sector that a drive loses takes one copy with it.
+A record fits one sector, so no write is ever torn; a slot that can be read in neither copy has therefore rotted, and
+the record it held may have been answered for: that blows the fuse, and is never a reason to use the older slot.
+
+At opening, the highest record is written anew and synced before anything is answered: a killed process may have left
+it in the page cache only, and after a failed sync the cache no longer tells what the disk holds.
+
+One write at a time; a failed write or sync leaves the file unusable for good (`DiskError`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
+from cmkms.guard.disk import Disk, LockHeldError, OpenFile
+from cmkms.guard.record import RECORD_BYTES, GuardRecord, RecordDamagedError, decode_record, encode_record
+
+__all__ = ["BLOCK_BYTES", "FILE_BYTES", "GuardBusyError", "GuardFile", "GuardRottenError", "Survey", "survey"]
+
+BLOCK_BYTES: Final = 4096
+"""A physical sector of today's drives: what one failing write can take with it."""
+COPIES: Final = 2
+SLOTS: Final = 2
+SLOT_BYTES: Final = COPIES * BLOCK_BYTES
+FILE_BYTES: Final = SLOTS * SLOT_BYTES
+_PADDING: Final = bytes(BLOCK_BYTES - RECORD_BYTES)
+
+
+class GuardBusyError(OperatorError):
+    """Another live process holds this guard: only one may."""
+
+
+class GuardRottenError(DiskError):
+    """The file's content cannot be trusted: it must never answer again (the fuse)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What can be read of a guard file. `highest` is None if no copy of any slot can be read.
+
+    `rot` says why the file must not answer again; empty: it may. `damage` lists single bad copies, which are mended.
+    """
+
+    highest: GuardRecord | None
+    rot: str
+    damage: tuple[str, ...]
+
+
+def survey(data: bytes) -> Survey:
+    """Judge a whole guard file by its bytes. Pure; never raises, whatever the bytes are."""
+    if len(data) != FILE_BYTES:
+        return Survey(_highest(_copies(data)[0]), f"it has {len(data)} bytes instead of {FILE_BYTES}", ())
+    newest: list[GuardRecord] = []
+    damage: list[str] = []
+    rot = ""
+    for slot in range(SLOTS):
+        records, bad = _copies(data[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES])
+        damage += [f"slot {slot}, copy {copy}: {why}" for copy, why in bad]
+        best = _highest(records)
+        if best is None:
+            rot = rot or f"slot {slot} can be read in neither copy ({bad[0][1]})"
+        else:
+            newest.append(best)
+            rot = rot or _misplaced(slot, records)
+    if not rot:
+        rot = _inconsistent(newest[0], newest[1])
+    return Survey(_highest(newest), rot, tuple(damage))
+
+
+class GuardFile:
+    """One open guard file, locked for life. Make the first with `create`, open it with `open`."""
+
+    def __init__(self, path: Path, file: OpenFile, record: GuardRecord, damage: tuple[str, ...]) -> None:
+        self._path = path
+        self._file = file
+        self._record = record
+        self._usable = True
+        self.damage: Final = damage
+
+    @staticmethod
+    def create(disk: Disk, path: Path, record: GuardRecord) -> None:
+        """Make a whole new file whose both slots hold `record`. Durable on return. Raises DiskError."""
+        slots = {one.sequence % SLOTS: _slot(one) for one in (record, replace(record, sequence=record.sequence + 1))}
+        disk.create(path, slots[0] + slots[1])
+
+    @classmethod
+    def open(cls, disk: Disk, path: Path) -> GuardFile:
+        """Open, lock and judge the file, and rewrite its highest record so that it is certainly on disk.
+
+        Raises GuardBusyError, GuardRottenError (content), DiskError (I/O), FileNotFoundError.
+        """
+        try:
+            file = disk.open_locked(path)
+        except LockHeldError as error:
+            holder = f"process {error.pid}" if error.pid else "another process"
+            raise GuardBusyError(f"the guard {path} is in use by {holder}: two signers on one home would sign twice. Stop it first") from error
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DiskError(f"cannot open the guard file {path}: {error}") from error
+        try:
+            return cls._judged(path, file)
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def _judged(cls, path: Path, file: OpenFile) -> GuardFile:
+        try:
+            found = survey(file.read(0, FILE_BYTES + 1))
+        except OSError as error:
+            raise GuardRottenError(f"cannot read the guard file {path}: {error}") from error
+        if found.rot or found.highest is None:
+            raise GuardRottenError(f"the guard file {path} cannot be trusted: {found.rot}")
+        opened = cls(path, file, found.highest, found.damage)
+        opened.write(replace(found.highest, sequence=found.highest.sequence + 1))
+        if found.damage:
+            # The other slot too: both copies of both slots are sound again, before the first answer.
+            opened.write(replace(opened.record, sequence=opened.record.sequence + 1))
+        return opened
+
+    @property
+    def record(self) -> GuardRecord:
+        """The record that is durable now."""
+        return self._record
+
+    def write(self, record: GuardRecord) -> None:
+        """Make `record` durable; it must be the successor of the present one. Raises DiskError: the file is dead then."""
+        if not self._usable:
+            raise DiskError(f"the guard file {self._path} has failed before")
+        if record.sequence != self._record.sequence + 1 or record.hrs < self._record.hrs:
+            raise BrokenInvariantError(f"guard record {record.sequence} at {record.hrs} does not follow {self._record.sequence}")
+        data = _slot(record)
+        self._usable = False
+        try:
+            if not self._file.still_named_by_its_path():
+                raise DiskError(f"the guard file {self._path} was replaced or removed under the running signer")
+            self._file.write(record.sequence % SLOTS * SLOT_BYTES, data)
+            self._file.sync()
+        except OSError as error:
+            raise DiskError(f"cannot write the guard file {self._path}: {error}") from error
+        self._usable = True
+        self._record = record
+
+    def close(self) -> None:
+        """Close the file and drop its lock."""
+        self._usable = False
+        self._file.close()
+
+
+def _slot(record: GuardRecord) -> bytes:
+    return (encode_record(record) + _PADDING) * COPIES
+
+
+def _copies(data: bytes) -> tuple[list[GuardRecord], list[tuple[int, str]]]:
+    """Read the record at the head of each block; return those that are sound, and why the others are not."""
+    records: list[GuardRecord] = []
+    bad: list[tuple[int, str]] = []
+    for copy, start in enumerate(range(0, len(data), BLOCK_BYTES)):
+        try:
+            records.append(decode_record(data[start : start + RECORD_BYTES]))
+        except RecordDamagedError as error:
+            bad.append((copy, str(error)))
+    return records, bad
+
+
+def _highest(records: list[GuardRecord]) -> GuardRecord | None:
+    return max(records, key=lambda record: record.sequence, default=None)
+
+
+def _misplaced(slot: int, records: list[GuardRecord]) -> str:
+    for record in records:
+        if record.sequence % SLOTS != slot:
+            return f"slot {slot} holds record {record.sequence}, which belongs to the other slot"
+    return ""
+
+
+def _inconsistent(one: GuardRecord, other: GuardRecord) -> str:
+    """Say why two slots cannot be two successive states of one guard; empty if they can."""
+    older, newer = sorted((one, other), key=lambda record: record.sequence)
+    if newer.sequence != older.sequence + 1:
+        return f"records {older.sequence} and {newer.sequence} are not successive: a write went missing"
+    if newer.hrs < older.hrs:
+        return f"its record went backwards, from {older.hrs} to {newer.hrs}"
+    same = (older.chain_id, older.member_id, older.key_hash, older.nonce)
+    if (newer.chain_id, newer.member_id, newer.key_hash, newer.nonce) != same:
+        return "its two slots belong to different guards"
+    return ""

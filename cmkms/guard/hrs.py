@@ -1,0 +1,58 @@
+"""Height, round and step: the total order in which a validator signs. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from cmkms.privval.values import SignedMsgType
+
+__all__ = ["HRS", "MAX_HEIGHT", "MAX_ROUND", "NEVER", "Step"]
+
+MAX_HEIGHT: Final = 2**63 - 1
+"""Heights are int64 in CometBFT (`types/block.go`)."""
+MAX_ROUND: Final = 2**31 - 1
+"""Rounds are int32 in CometBFT (`types/vote.go`)."""
+
+
+class Step(IntEnum):
+    """What is signed within a round, in the order of signing (CometBFT `privval/file.go`)."""
+
+    NONE = 0
+    PROPOSE = 1
+    PREVOTE = 2
+    PRECOMMIT = 3
+
+    @classmethod
+    def of(cls, kind: SignedMsgType) -> Step:
+        """Return the step at which a message of this type is signed. Raises KeyError for UNKNOWN."""
+        return _STEP_OF[kind]
+
+
+_STEP_OF: Final = {
+    SignedMsgType.PROPOSAL: Step.PROPOSE,
+    SignedMsgType.PREVOTE: Step.PREVOTE,
+    SignedMsgType.PRECOMMIT: Step.PRECOMMIT,
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HRS:
+    """One point of the order. `height` and `round` count from 0; height 0 means that nothing was ever signed."""
+
+    height: int
+    round: int
+    step: Step
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.height <= MAX_HEIGHT or not 0 <= self.round <= MAX_ROUND:
+            raise ValueError(f"height {self.height} or round {self.round} is out of range")
+
+    def __str__(self) -> str:
+        """Show as operators write it: height/round/step."""
+        return f"{self.height}/{self.round}/{int(self.step)}"
+
+
+NEVER: Final = HRS(0, 0, Step.NONE)
+"""The watermark of a key that has never signed on its chain."""

@@ -1,0 +1,30 @@
+"""The last released signature of a chain: what a byte-identical repeat is answered from, even at a seal.
+
+Nothing new is signed for it, so nothing here is part of safety: the file may be old or missing. It is written a moment
+after the reply, off the signing path, and a full disk only warns.
+"""
+
+from __future__ import annotations
+
+from cmkms.errors import CmkmsError
+from cmkms.guard.birth import GuardSite
+from cmkms.guard.disk import Disk
+from cmkms.guard.state_file import MAX_STATE_FILE_BYTES, SignState, parse_state, render_state
+from cmkms.home import read_bounded
+
+__all__ = ["load_released", "store_released"]
+
+
+def load_released(site: GuardSite) -> SignState | None:
+    """Read what was released last; None if there is nothing of use, for whatever reason."""
+    path = site.home.released_file(site.chain_id)
+    try:
+        state = parse_state(read_bounded(path, MAX_STATE_FILE_BYTES), str(path), site.chain_id, site.verify)
+    except (FileNotFoundError, CmkmsError):
+        return None
+    return state if state.signature is not None else None
+
+
+def store_released(site: GuardSite, disk: Disk, state: SignState) -> None:
+    """Write what was released last. Raises DiskError, which is worth a warning and no more."""
+    disk.create(site.home.released_file(site.chain_id), render_state(state))

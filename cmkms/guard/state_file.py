@@ -1,0 +1,154 @@
+"""CometBFT's `priv_validator_state.json`: what a key has signed last, as every plain node and most signers keep it.
+
+Read strictly: a file that only looks like it, `{}` or another signer's dialect, is refused, because a floor that is too
+low is a double signature (source of the form: CometBFT `privval/file.go`, FilePVLastSignState). Pure.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from cmkms.errors import OperatorError
+from cmkms.guard.hrs import HRS, Step
+from cmkms.privval.signbytes import SignBytesError, parse_sign_bytes
+
+__all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state", "render_state"]
+
+MAX_STATE_FILE_BYTES: Final = 64 * 1024
+"""A real one has under 1 KiB; an ML-DSA signature would add 4.5 KiB."""
+
+_FIELDS: Final = frozenset({"height", "round", "step", "signature", "signbytes"})
+_DIALECTS: Final = {
+    "block_id": "tmkms",
+    "nonce_public": "Horcrux",
+    "vote_ext_signature": "Horcrux",
+    "ephemeral_public": "Horcrux",
+}
+
+
+class StateFileError(OperatorError):
+    """A state file that cannot be used: says which, why, and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignState:
+    """The highest thing that a key has signed. `sign_bytes` and `signature` are both there or both None."""
+
+    hrs: HRS
+    sign_bytes: bytes | None = None
+    signature: bytes | None = None
+
+    @property
+    def timestamp_seconds(self) -> int | None:
+        """Unix seconds of what was signed, or None if the bytes are not known."""
+        return None if self.sign_bytes is None else parse_sign_bytes(self.sign_bytes).timestamp.seconds
+
+
+def parse_state(data: bytes, source: str, chain_id: str, verify: Callable[[bytes, bytes], bool]) -> SignState:
+    """Read a state file and hold it against its chain and key.
+
+    `source` names the file in errors; `verify(sign_bytes, signature)` tells whether this chain's key made it.
+    Raises StateFileError.
+    """
+    fields = _load(data, source)
+    hrs = _hrs(fields, source)
+    sign_bytes = _optional(fields, "signbytes", source, bytes.fromhex)
+    signature = _optional(fields, "signature", source, lambda text: base64.b64decode(text, validate=True))
+    if sign_bytes is None and signature is None:
+        return SignState(hrs)
+    if sign_bytes is None or signature is None:
+        _refuse(source, "it has only one of `signature` and `signbytes`; expected both, or neither")
+    _check(sign_bytes, hrs, chain_id, source)
+    if not verify(sign_bytes, signature):
+        _refuse(source, "its signature was not made by this chain's key; is it another validator's state?")
+    return SignState(hrs, sign_bytes, signature)
+
+
+def render_state(state: SignState) -> bytes:
+    """Write the form that CometBFT reads: height a string, signature base64, sign-bytes upper-case hex."""
+    fields: dict[str, str | int] = {
+        "height": str(state.hrs.height),
+        "round": state.hrs.round,
+        "step": int(state.hrs.step),
+    }
+    if state.sign_bytes is not None and state.signature is not None:
+        fields["signature"] = base64.b64encode(state.signature).decode()
+        fields["signbytes"] = state.sign_bytes.hex().upper()
+    return (json.dumps(fields, indent=2) + "\n").encode()
+
+
+def _load(data: bytes, source: str) -> dict[str, Any]:
+    if len(data) > MAX_STATE_FILE_BYTES:
+        _refuse(source, f"it has {len(data)} bytes, more than any state file")
+    try:
+        fields = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        _refuse(source, f"it is not whole JSON ({error}); an empty or torn file says nothing about what was signed")
+    if not isinstance(fields, dict):
+        _refuse(source, "expected a JSON object")
+    for name in fields.keys() - _FIELDS:
+        dialect = _DIALECTS.get(name)
+        hint = f"; this is the form of {dialect}, whose import comes with a later release" if dialect else ""
+        _refuse(source, f"unknown field {name!r}{hint}")
+    missing = sorted({"height", "round", "step"} - fields.keys())
+    if missing:
+        _refuse(source, f"it lacks {', '.join(missing)}; a file without them says nothing about what was signed")
+    return fields
+
+
+def _hrs(fields: dict[str, Any], source: str) -> HRS:
+    height, round_, step = fields["height"], fields["round"], fields["step"]
+    if not isinstance(height, str) or not (height.isascii() and height.isdigit()):
+        _refuse(source, f"height is {height!r}; expected a number in quotes, as CometBFT writes it")
+    if not isinstance(round_, int) or isinstance(round_, bool):
+        _refuse(source, f"round is {round_!r}; expected a number (in quotes: that is the form of tmkms and Horcrux)")
+    if not isinstance(step, int) or isinstance(step, bool) or step not in tuple(Step):
+        _refuse(source, f"step is {step!r}; expected 0 to 3")
+    try:
+        hrs = HRS(int(height), round_, Step(step))
+    except ValueError as error:
+        _refuse(source, str(error))
+    if hrs.height == 0 and (hrs.round, hrs.step) != (0, Step.NONE):
+        _refuse(source, f"it says {hrs}; at height 0 nothing is signed, expected 0/0/0")
+    return hrs
+
+
+def _check(sign_bytes: bytes, hrs: HRS, chain_id: str, source: str) -> None:
+    try:
+        message = parse_sign_bytes(sign_bytes)
+        signed = HRS(message.height, message.round, Step.of(message.type))
+    except (SignBytesError, ValueError, KeyError) as error:
+        _refuse(source, f"its signbytes are not those of a vote or proposal ({error})")
+    if message.chain_id != chain_id:
+        _refuse(source, f"it is of chain {message.chain_id!r}, this is {chain_id!r}")
+    if signed != hrs:
+        _refuse(source, f"it says {hrs}, but its signbytes are of {signed}")
+
+
+def _optional(fields: dict[str, Any], name: str, source: str, decode: Callable[[str], bytes]) -> bytes | None:
+    text = fields.get(name)
+    if text is None or text == "":
+        return None
+    if not isinstance(text, str):
+        _refuse(source, f"{name} is not a string")
+    try:
+        return decode(text)
+    except (ValueError, binascii.Error) as error:
+        expected = "hex" if name == "signbytes" else "base64"
+        raise StateFileError(f"{source}: {name} is not {expected} (base64 signbytes are Horcrux' form)") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a field stands twice")
+    return fields
+
+
+def _refuse(source: str, why: str) -> NoReturn:
+    raise StateFileError(f"{source}: {why}")
