@@ -111,8 +111,8 @@ help: ## this list
 
 # ---------------------------------------------------------------------------------------------- environments
 
-$(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml packaging/venv.sh
-	@PYTHON="$(PYTHON)" packaging/venv.sh $(VENV)
+$(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml requirements/venv.sh
+	@PYTHON="$(PYTHON)" requirements/venv.sh $(VENV)
 	@echo "Installing what cmkms needs into $(VENV), by the hashes of requirements/runtime.txt ..."
 	@$(INSTALL) -r requirements/runtime.txt -r requirements/build.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

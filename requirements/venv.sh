@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the virtual environment DIR with the first Python that is new enough, or says what is missing and how to get it.
 # A DIR that already holds a working environment is kept: whoever made it by hand keeps it.
-# usage: [PYTHON=/path/to/python3.11] packaging/venv.sh DIR
+# usage: [PYTHON=/path/to/python3.11] requirements/venv.sh DIR
 set -eu
 
 DIR=$1
