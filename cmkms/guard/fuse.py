@@ -15,7 +15,7 @@ from cmkms.guard.disk import Disk
 from cmkms.home import read_bounded
 from cmkms.status import FuseStatus
 
-__all__ = ["Fuse"]
+__all__ = ["Fuse", "read_fuse"]
 
 _MAX_MARKER_BYTES: Final = 4096
 _MAX_REASON: Final = 500
@@ -27,7 +27,7 @@ class Fuse:
     def __init__(self, disk: Disk, path: Path) -> None:
         self._disk = disk
         self._path = path
-        self.blown: FuseStatus | None = _read(path)
+        self.blown: FuseStatus | None = read_fuse(path)
 
     def blow(self, reason: str, now: float) -> bool:
         """Blow for good; the first reason stays. Tells whether the marker is on disk, so that a restart finds it."""
@@ -42,8 +42,8 @@ class Fuse:
         return True
 
 
-def _read(path: Path) -> FuseStatus | None:
-    """Read the marker. One that cannot be read counts as blown: it is there."""
+def read_fuse(path: Path) -> FuseStatus | None:
+    """Read the marker; None: the fuse is whole. One that cannot be read counts as blown: it is there."""
     try:
         marker = json.loads(read_bounded(path, _MAX_MARKER_BYTES))
         return FuseStatus(str(marker["reason"]), float(marker["since"]))
