@@ -14,6 +14,7 @@ from cmkms.privval.errors import (
     SignBytesError,
     UndecodableRequestError,
 )
+from cmkms.privval.framing import MAX_REQUEST_BYTES
 from cmkms.privval.messages import (
     PingRequest,
     PubKeyRequest,
@@ -26,6 +27,14 @@ from cmkms.privval.messages import (
     encode_pub_key_response,
     encode_signed_proposal_response,
     encode_signed_vote_response,
+)
+from cmkms.privval.session import (
+    Event,
+    HandshakeDone,
+    RequestReceived,
+    RequestUndecodable,
+    SendBytes,
+    ValidatorSession,
 )
 from cmkms.privval.signbytes import (
     CanonicalMessage,
@@ -49,11 +58,14 @@ from cmkms.privval.values import (
 
 __all__ = [
     "GO_ZERO_TIME",
+    "MAX_REQUEST_BYTES",
     "NIL_BLOCK",
     "BlockID",
     "CanonicalMessage",
     "CipherError",
+    "Event",
     "FramingError",
+    "HandshakeDone",
     "HandshakeError",
     "PartSetHeader",
     "PingRequest",
@@ -61,12 +73,16 @@ __all__ = [
     "PubKeyRequest",
     "Request",
     "RequestKind",
+    "RequestReceived",
+    "RequestUndecodable",
+    "SendBytes",
     "SignBytesError",
     "SignProposalRequest",
     "SignVoteRequest",
     "SignedMsgType",
     "Timestamp",
     "UndecodableRequestError",
+    "ValidatorSession",
     "Vote",
     "decode_request",
     "differ_only_in_timestamp",
