@@ -12,7 +12,6 @@ The order of a birth of one, each step durable before the next; killed after any
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -206,7 +205,7 @@ class _Opening:
         return OpenedGuard(guard, generation, tuple(self._notes))
 
     def _check_owner(self, record: GuardRecord) -> None:
-        """Refuse a guard of another chain, replica or key: a copied home, a changed id, a new key under an old guard."""
+        """Refuse a guard of another chain, replica or key: a copied home, a changed id, another key under it."""
         site = self._site
         for what, found, expected in (
             ("chain", record.chain_id, site.chain_id),
@@ -230,8 +229,8 @@ class _Opening:
             why = f"it was born with another identity than {self._site.home.identity_file} holds"
         if why:
             raise GuardRefusedError(
-                f"the guard {self._site.path} and its born marker {self._site.home.born_marker(self._site.chain_id)} do "
-                f"not belong together ({why}): one of them was restored or copied. If this guard's file is lost, "
+                f"the guard {self._site.path} and its born marker {self._site.home.born_marker(self._site.chain_id)} "
+                f"do not belong together ({why}): one of them was restored or copied. If this guard's file is lost, "
                 f"see `cmkms guard replace --help`"
             )
 
@@ -341,8 +340,8 @@ def _unborn(site: GuardSite) -> str:
 
 def _lost(site: GuardSite) -> str:
     return (
-        f"the guard of chain {site.chain_id} is lost: {site.home.born_marker(site.chain_id)} says that it was born, but "
-        f"{site.path} is not there. Do NOT restore it from a backup. The way out: cmkms guard replace "
+        f"the guard of chain {site.chain_id} is lost: {site.home.born_marker(site.chain_id)} says that it was born, "
+        f"but {site.path} is not there. Do NOT restore it from a backup. The way out: cmkms guard replace "
         f"--home {site.home.path} {site.chain_id} --from-state FILE | --above HEIGHT"
     )
 

@@ -56,7 +56,8 @@ class RefusedBecause(Enum):
 @dataclass(frozen=True, slots=True)
 class AcceptRequest:
     """A coordinator asks a guard to accept `sign_bytes`. Make it with `of`: the HRS is read from the bytes themselves,
-    so that a request cannot claim one height and sign another."""
+    so that a request cannot claim one height and sign another.
+    """
 
     chain_id: str
     key_hash: bytes

@@ -133,7 +133,7 @@ class _PosixFile:
 
     def still_named_by_its_path(self) -> bool:
         try:
-            status = os.stat(self._path, follow_symlinks=False)
+            status = self._path.lstat()
         except FileNotFoundError:
             return False
         return (status.st_dev, status.st_ino) == self._inode

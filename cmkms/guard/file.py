@@ -101,7 +101,9 @@ class GuardFile:
             file = disk.open_locked(path)
         except LockHeldError as error:
             holder = f"process {error.pid}" if error.pid else "another process"
-            raise GuardBusyError(f"the guard {path} is in use by {holder}: two signers on one home would sign twice. Stop it first") from error
+            raise GuardBusyError(
+                f"the guard {path} is in use by {holder}: two signers on one home would sign twice. Stop it first"
+            ) from error
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -133,11 +135,13 @@ class GuardFile:
         return self._record
 
     def write(self, record: GuardRecord) -> None:
-        """Make `record` durable; it must be the successor of the present one. Raises DiskError: the file is dead then."""
+        """Make `record` durable; the successor of the present one. Raises DiskError: the file is dead then."""
         if not self._usable:
             raise DiskError(f"the guard file {self._path} has failed before")
         if record.sequence != self._record.sequence + 1 or record.hrs < self._record.hrs:
-            raise BrokenInvariantError(f"guard record {record.sequence} at {record.hrs} does not follow {self._record.sequence}")
+            raise BrokenInvariantError(
+                f"guard record {record.sequence} at {record.hrs} does not follow {self._record.sequence}"
+            )
         data = _slot(record)
         self._usable = False
         try:

@@ -184,8 +184,8 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
         raise GuardRefusedError(f"{floor.origin} says that nothing was ever signed; a guard that was born has signed")
     if readable is not None and readable.hrs > floor.hrs:
         raise GuardRefusedError(
-            f"the old guard's record can still be read and stands at {readable.hrs}, above {floor.hrs}: the given point "
-            f"is too low. Use --above {readable.hrs.height}, or a newer state file"
+            f"the old guard's record can still be read and stands at {readable.hrs}, above {floor.hrs}: the given "
+            f"point is too low. Use --above {readable.hrs.height}, or a newer state file"
         )
     before = marker.generation if marker else readable.generation if readable else NO_GENERATION
     return Replacement(readable, floor.hrs, floor, before)
@@ -292,4 +292,3 @@ def _read_state(site: GuardSite, path: Path) -> SignState:
     except FileNotFoundError:
         raise OperatorError(f"{path}: no such file") from None
     return parse_state(data, str(path), site.chain_id, site.verify)
-

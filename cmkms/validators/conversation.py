@@ -1,0 +1,339 @@
+"""One connection to one validator, from the first byte to the last: bytes to the session, requests to the signer.
+
+It answers strictly in order, one request at a time, and it must never let anything that a peer sends harm another
+connection: whatever goes wrong here closes this socket and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cmkms.config import ValidatorAddress
+from cmkms.errors import BrokenInvariantError, PeerError
+from cmkms.keys.consensus import ConsensusKey
+from cmkms.privval import (
+    HandshakeError,
+    PingRequest,
+    PubKeyRequest,
+    RequestKind,
+    SignProposalRequest,
+    SignVoteRequest,
+    encode_error_response,
+    encode_ping_response,
+    encode_pub_key_response,
+    encode_signed_proposal_response,
+    encode_signed_vote_response,
+)
+from cmkms.privval.session import (
+    Event,
+    HandshakeDone,
+    RequestReceived,
+    RequestUndecodable,
+    SendBytes,
+    ValidatorSession,
+)
+from cmkms.signing import Answer, Rejected, RejectedBecause, SignedProposal, SignedVote, Signer, Waiter
+from cmkms.telemetry.events import ConnectionEvent, SignEvent, SignKind
+from cmkms.validators.trouble import Trouble, TroubleKind, from_lost_connection
+
+__all__ = ["Conversation", "Desk", "Observer"]
+
+HANDSHAKE_SECONDS: Final = 5.0
+"""From the node's first byte to its proof of identity; CometBFT allows its side 5 s a read. Before the first byte there
+is no deadline: a node that serves another signer leaves us in its backlog for as long as that lasts."""
+SILENCE_SECONDS: Final = 15.0
+"""A node pings every 3.3 s while it asks nothing. Longer silence on a connection that was in use is a dead one."""
+MAX_QUEUED_EVENTS: Final = 8
+"""A node asks one thing at a time. A peer that asks this much ahead of the answers is no node."""
+
+_ERROR_CODE: Final = 0
+"""A node looks only at whether there is an error; CometBFT's signer sends 0 (`privval/signer_requestHandler.go`)."""
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)
+_KEEPALIVE: Final = (
+    (socket.SO_KEEPALIVE, 1, socket.SOL_SOCKET),
+    # Dead peers are found after 5 + 3 * 2 seconds, also in a backlog, where nothing is ever read.
+    (socket.TCP_KEEPIDLE, 5, socket.IPPROTO_TCP),
+    (socket.TCP_KEEPINTVL, 2, socket.IPPROTO_TCP),
+    (socket.TCP_KEEPCNT, 3, socket.IPPROTO_TCP),
+    (socket.TCP_USER_TIMEOUT, 10_000, socket.IPPROTO_TCP),
+    (socket.TCP_NODELAY, 1, socket.IPPROTO_TCP),
+)
+
+_KIND_NAMES: Final[dict[int, SignKind]] = {1: "prevote", 2: "precommit", 32: "proposal"}
+
+
+class Observer(Protocol):
+    """Is told what happens, after it has happened."""
+
+    def signed(self, event: SignEvent) -> None:
+        """A sign request was answered, or its node is gone."""
+        ...
+
+    def connection(self, event: ConnectionEvent) -> None:
+        """A connection changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a conversation needs to answer: the chain, its key and signer, who watches, and whom to tell of a bug."""
+
+    chain_id: str
+    key: ConsensusKey
+    signer: Signer
+    observer: Observer
+    identity_seed: bytes
+    fatal: Callable[[BaseException], None]
+
+    def __repr__(self) -> str:
+        return f"Desk({self.chain_id!r})"
+
+
+class Conversation(asyncio.Protocol):
+    """The protocol object of one connection. `ended` is set, with the trouble, when it is over."""
+
+    def __init__(self, address: ValidatorAddress, desk: Desk, changed: Callable[[Conversation], None]) -> None:
+        self._address = address
+        self._desk = desk
+        self._changed = changed
+        self._who = str(address)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._session = (
+            ValidatorSession.plain() if address.scheme == "unix" else ValidatorSession.secret(desk.identity_seed)
+        )
+        self._queue: deque[Event] = deque()
+        self._waiter: Waiter | None = None
+        self._received_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_heard = 0.0
+        self._trouble: Trouble | None = None
+        self.ended: asyncio.Future[Trouble] = self._loop.create_future()
+        self.state = "waiting"
+        self.since = time.time()
+        self.remote_id = ""
+        self.requests = 0
+
+    # ------------------------------------------------------------------------------------------ called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: the handshake's first bytes go out at once, the node's come when it takes us from its backlog."""
+        if not isinstance(transport, asyncio.Transport):
+            raise BrokenInvariantError("a validator connection needs a stream transport")
+        self._transport = transport
+        if self._address.scheme != "unix":
+            connection = transport.get_extra_info("socket")
+            for option, value, level in _KEEPALIVE:
+                connection.setsockopt(level, option, value)
+        if first := self._session.start():
+            transport.write(first)
+        self._enter("waiting")
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes. A peer's fault ends this connection, a bug of ours the process; nothing else ever happens."""
+        self._received_at = time.perf_counter()
+        self._last_heard = self._loop.time()
+        if self.state == "waiting":
+            self._node_spoke()
+        try:
+            for event in self._session.receive(data):
+                self._take(event)
+        except HandshakeError as error:
+            self._end(Trouble(TroubleKind.PROTOCOL, f"the handshake failed: {error}"))
+        except PeerError as error:
+            self._end(Trouble(TroubleKind.PROTOCOL, str(error)))
+        except Exception as error:  # noqa: BLE001 - the event loop would swallow it
+            self._end(Trouble(TroubleKind.PROTOCOL, "an error in cmkms itself"))
+            self._desk.fatal(error)
+
+    def pause_writing(self) -> None:
+        """Give up on a peer that asks and does not read the answers."""
+        self._end(Trouble(TroubleKind.NOT_READING, "the node asks, but does not read the answers"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the request that waited, if one did, and tell how it ended."""
+        self._stop_timer()
+        if self._waiter is not None:
+            self._gone(self._waiter)
+        self._queue.clear()
+        if not self.ended.done():
+            self.ended.set_result(self._trouble or from_lost_connection(exc, spoke=self._received_at > 0))
+
+    # ------------------------------------------------------------------------------------------- called by the owner
+
+    def hang_up(self) -> None:
+        """Close at once with a reset: the node then turns to its next signer in 0.1 s (FIN takes it 0.2 s)."""
+        self._end(Trouble(TroubleKind.CLOSED, "closed by us"))
+
+    # ----------------------------------------------------------------------------------------------------- requests
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case SendBytes(data=data):
+                self._write(data)
+            case HandshakeDone(remote_id=remote_id):
+                self._identified(remote_id)
+            case _ if self._waiter is None:
+                self._ask(event)
+            case _ if len(self._queue) < MAX_QUEUED_EVENTS:
+                self._queue.append(event)
+            case _:
+                self._end(Trouble(TroubleKind.PROTOCOL, "it asks many things at once; a node asks one at a time"))
+
+    def _ask(self, event: Event) -> None:
+        if self._trouble is not None:
+            return
+        self.requests += 1
+        if self.state != "connected":
+            self._enter("connected")
+            self._watch_silence()
+        match event:
+            case RequestReceived(request=PingRequest()):
+                self._reply(encode_ping_response())
+            case RequestReceived(request=PubKeyRequest(chain_id=chain_id)):
+                self._reply(self._pub_key(chain_id))
+            case RequestReceived(request=(SignVoteRequest() | SignProposalRequest()) as request):
+                waiter = Waiter(request, lambda answer: self._answered(waiter, answer))
+                self._waiter = waiter
+                self._desk.signer.submit(waiter)
+            case RequestUndecodable(kind=kind, reason=reason):
+                self._reply(encode_error_response(kind, _ERROR_CODE, reason))
+                self._observe_undecodable(reason)
+            case _:
+                raise BrokenInvariantError(f"no request: {type(event).__name__}")
+
+    def _pub_key(self, chain_id: str) -> bytes:
+        if chain_id != self._desk.chain_id:
+            return encode_error_response(RequestKind.PUB_KEY, _ERROR_CODE, "this connection signs for another chain")
+        return encode_pub_key_response(self._desk.key.type_name, self._desk.key.pub_key)
+
+    def _answered(self, waiter: Waiter, answer: Answer) -> None:
+        if self._waiter is not waiter:
+            raise BrokenInvariantError("an answer to a request that is not the one in hand")
+        self._waiter = None
+        self._reply(_encode(waiter, answer))
+        self._desk.observer.signed(self._event(waiter, answer))
+        while self._queue and self._waiter is None:
+            self._ask(self._queue.popleft())
+
+    def _gone(self, waiter: Waiter) -> None:
+        self._waiter = None
+        self._desk.signer.withdraw(waiter)
+        self._desk.observer.signed(self._event(waiter, None))
+
+    def _reply(self, message: bytes) -> None:
+        self._write(self._session.reply(message))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    # -------------------------------------------------------------------------------------------------------- states
+
+    def _node_spoke(self) -> None:
+        if self._address.scheme == "unix":
+            return
+        self._enter("handshaking")
+        late = Trouble(TroubleKind.HANDSHAKE_TIMEOUT, f"the handshake was not done within {HANDSHAKE_SECONDS:.0f} s")
+        self._timer = self._loop.call_later(HANDSHAKE_SECONDS, self._end, late)
+
+    def _identified(self, remote_id: str) -> None:
+        self._stop_timer()
+        self.remote_id = remote_id
+        expected = self._address.node_id
+        if expected is not None and expected != remote_id:
+            self._end(
+                Trouble(
+                    TroubleKind.WRONG_ID,
+                    f"the node is {remote_id}, the address pins {expected}: somebody else answers there, or the node "
+                    f"was restarted (CometBFT makes a new key for tcp:// at each start; then leave the pin out)",
+                )
+            )
+
+    def _watch_silence(self) -> None:
+        """End a connection that was in use and has gone quiet; a request of ours to answer is no silence."""
+        quiet = self._loop.time() - self._last_heard
+        if self._waiter is None and quiet >= SILENCE_SECONDS:
+            self._end(Trouble(TroubleKind.SILENT, f"not even a ping for {quiet:.0f} s"))
+            return
+        self._timer = self._loop.call_later(max(1.0, SILENCE_SECONDS - quiet), self._watch_silence)
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+        self.since = time.time()
+        self._changed(self)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self, trouble: Trouble) -> None:
+        """Close this connection for `trouble`; the first one counts."""
+        if self._trouble is not None:
+            return
+        self._trouble = trouble
+        self._stop_timer()
+        if self._transport is not None:
+            self._reset_on_close(self._transport)
+            self._transport.abort()
+
+    def _reset_on_close(self, transport: asyncio.Transport) -> None:
+        if self._address.scheme != "unix" and not transport.is_closing():
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+
+    # ------------------------------------------------------------------------------------------------------- telling
+
+    def _event(self, waiter: Waiter, answer: Answer | None) -> SignEvent:
+        request = waiter.request
+        asked = request.vote if isinstance(request, SignVoteRequest) else request.proposal
+        kind = _KIND_NAMES[asked.type] if isinstance(request, SignVoteRequest) else "proposal"
+        seconds = time.perf_counter() - self._received_at
+        reason = detail = ""
+        match answer:
+            case SignedVote(replayed=replayed) | SignedProposal(replayed=replayed):
+                result = "replayed" if replayed else "signed"
+            case Rejected(because=because, description=description):
+                result, reason, detail = "refused", because.value, description
+            case None:
+                result = "gone"
+        return SignEvent(
+            chain_id=request.chain_id,
+            kind=kind,
+            height=asked.height,
+            round=asked.round,
+            step=_STEPS[kind],
+            block_hash=asked.block_id.hash,
+            who=self._who,
+            result=result,
+            reason=reason,
+            detail=detail,
+            seconds=seconds,
+        )
+
+    def _observe_undecodable(self, reason: str) -> None:
+        event = ConnectionEvent(self._desk.chain_id, self._who, self.state, RejectedBecause.UNDECODABLE.value, reason)
+        self._desk.observer.connection(event)
+
+
+_STEPS: Final[dict[SignKind, int]] = {"proposal": 1, "prevote": 2, "precommit": 3}
+
+
+def _encode(waiter: Waiter, answer: Answer) -> bytes:
+    match answer:
+        case SignedVote(vote=vote, signature=signature, extension_signature=extension_signature):
+            return encode_signed_vote_response(vote, signature, extension_signature)
+        case SignedProposal(proposal=proposal, signature=signature):
+            return encode_signed_proposal_response(proposal, signature)
+        case Rejected(description=description):
+            vote = isinstance(waiter.request, SignVoteRequest)
+            kind = RequestKind.SIGN_VOTE if vote else RequestKind.SIGN_PROPOSAL
+            return encode_error_response(kind, _ERROR_CODE, description)
