@@ -1,0 +1,123 @@
+"""The journal: one line for each answered sign request, few lines for a validator that cannot be reached.
+
+Runs on the event loop, right after a reply was written: it must stay within microseconds, and it never raises because
+of a line that could not be written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from cmkms.telemetry.events import ConnectionEvent, SignEvent
+from cmkms.telemetry.metrics import Metrics
+from cmkms.telemetry.repetition import ConnectionLines, Line
+
+__all__ = ["CONFLICT", "Journal"]
+
+CONFLICT = "conflict"
+"""The reason of a refusal that would have been a double sign: the only one told as an error."""
+
+_HASH_PREFIX_BYTES = 4
+"""As much of a block hash as block explorers and CometBFT's own logs show at a glance: 8 hex digits."""
+
+_MAX_DETAIL_CHARS = 500
+"""A detail may quote the other side. The longest of our own has about 200."""
+
+
+class Journal:
+    """Writes what happened to the log and counts it in the metrics."""
+
+    def __init__(
+        self,
+        logger: FilteringBoundLogger,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        unix_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Bind the logger once: a lazy one would be assembled anew at each line.
+
+        Args:
+            logger: From structlog.get_logger(), after `configure_logging`.
+            metrics: Where events are counted.
+            clock: Seconds that never go back, for "every 30 s".
+            unix_clock: Unix seconds, shown in "since".
+        """
+        self._logger: FilteringBoundLogger = logger.bind()
+        self._metrics = metrics
+        self._clock = clock
+        self._unix_clock = unix_clock
+        self._lines: dict[tuple[str, str], ConnectionLines] = {}
+
+    def signed(self, event: SignEvent) -> None:
+        """One sign request was answered, or its node hung up."""
+        self._metrics.sign_request(event)
+        if event.result != "refused":
+            write = self._logger.info
+        elif event.reason == CONFLICT:
+            write = self._logger.error
+        else:
+            write = self._logger.warning
+        why = {"reason": event.reason, "detail": event.detail[:_MAX_DETAIL_CHARS]} if event.reason else {}
+        write(
+            event.result,
+            chain=event.chain_id,
+            type=event.kind,
+            hrs=f"{event.height}/{event.round}/{event.step}",
+            height=event.height,
+            round=event.round,
+            step=event.step,
+            block=event.block_hash[:_HASH_PREFIX_BYTES].hex().upper() or "nil",
+            ms=three_digits(event.seconds * 1000),
+            who=event.who,
+            **why,
+        )
+
+    def connection(self, event: ConnectionEvent) -> None:
+        """A validator connection changed. Repeated trouble is written at most every 30 s, with its count."""
+        self._metrics.connection(event)
+        fields: dict[str, object] = {"chain": event.chain_id, "addr": event.address}
+        if event.remote_id:
+            fields["remote_id"] = event.remote_id
+        if event.detail:
+            fields["detail"] = event.detail[:_MAX_DETAIL_CHARS]
+        if event.reason:
+            self._trouble(event, fields)
+        elif event.state == "connected":
+            self._connected(event, fields)
+        else:
+            self._logger.debug("validator connection", state=event.state, **fields)
+
+    def _trouble(self, event: ConnectionEvent, fields: dict[str, object]) -> None:
+        line = self._lines_of(event).trouble(event.reason, self._clock(), self._unix_clock())
+        if line is None:
+            return
+        text = f"validator connection: {event.reason}"
+        if line.times > 1:
+            text += f" {line.times} times since {_utc(line)}"
+        self._logger.warning(text, reason=event.reason, times=line.times, **fields)
+
+    def _connected(self, event: ConnectionEvent, fields: dict[str, object]) -> None:
+        line = self._lines_of(event).connected(self._unix_clock())
+        if line is None:
+            return
+        text = "validator connected"
+        if line.times:
+            text += f" (in trouble since {_utc(line)})"
+        self._logger.info(text, **fields)
+
+    def _lines_of(self, event: ConnectionEvent) -> ConnectionLines:
+        # Addresses come from the configuration, so this holds as many entries as there are addresses.
+        return self._lines.setdefault((event.chain_id, event.address), ConnectionLines())
+
+
+def three_digits(value: float) -> float:
+    """`value` rounded to three significant digits: 0.412, 12.3, 5010.0."""
+    return float(f"{value:.3g}")
+
+
+def _utc(line: Line) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(line.since_unix))

@@ -1,0 +1,83 @@
+"""Decides which lines about one validator connection are worth writing, so that an outage does not fill the disk.
+
+Pure: the clock's readings are passed in. Whatever is held back, the last line written about a connection is never
+"connected" while it is down for longer than `CHANGE_SECONDS`, and never "down" once it is up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CHANGE_BURST", "CHANGE_SECONDS", "REPEAT_SECONDS", "ConnectionLines", "Line"]
+
+REPEAT_SECONDS = 30.0
+"""The same trouble again is told this often. A redial comes every half second: 60 tries in one line."""
+
+CHANGE_BURST = 10
+"""So many changes of trouble are told at once; only flapping makes more."""
+
+CHANGE_SECONDS = 5.0
+"""Then one more change is told every so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line to write: `times` the trouble was seen since `since_unix` (Unix seconds)."""
+
+    times: int
+    since_unix: float
+
+
+class ConnectionLines:
+    """What was written, and what was held back, about one validator address."""
+
+    __slots__ = ("_budget", "_budget_at", "_reason", "_since", "_times", "_written_at", "_written_up")
+
+    def __init__(self) -> None:
+        self._reason = ""
+        self._times = 0
+        self._since = 0.0
+        self._written_at = float("-inf")
+        self._written_up = False
+        self._budget = float(CHANGE_BURST)
+        self._budget_at = 0.0
+
+    def trouble(self, reason: str, now: float, unix: float) -> Line | None:
+        """The connection is down because of `reason`; the line to write, if any.
+
+        Args:
+            reason: The label of the trouble.
+            now: Seconds of a clock that never goes back.
+            unix: Unix seconds, only shown.
+        """
+        if reason == self._reason and not self._written_up:
+            self._times += 1
+            if now - self._written_at < REPEAT_SECONDS:
+                return None
+        elif self._may_tell_change(now):
+            self._reason = reason
+            self._times = 1
+            self._since = unix
+        else:
+            return None
+        self._written_at = now
+        self._written_up = False
+        return Line(self._times, self._since)
+
+    def connected(self, unix: float) -> Line | None:
+        """The connection is up; the line to write, if any: how often the last told trouble was seen before."""
+        if self._written_up:
+            return None
+        line = Line(self._times, self._since or unix)
+        self._written_up = True
+        self._times = 0
+        return line
+
+    def _may_tell_change(self, now: float) -> bool:
+        refill = (now - self._budget_at) / CHANGE_SECONDS
+        self._budget = min(float(CHANGE_BURST), self._budget + max(0.0, refill))
+        self._budget_at = now
+        if self._budget < 1:
+            return False
+        self._budget -= 1
+        return True
