@@ -44,6 +44,11 @@ class Watermark:
 class Signer(Protocol):
     """What a test does to a signer."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        ...
+
     def start(self) -> None:
         """Start it: it dials the node by itself."""
         ...
@@ -78,6 +83,10 @@ class _Process:
 
     def __init__(self, child: Child) -> None:
         self._child = child
+
+    @property
+    def alive(self) -> bool:
+        return self._child.alive
 
     def kill_9(self) -> None:
         self._child.kill_9()
