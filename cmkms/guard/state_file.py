@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from cmkms.errors import OperatorError
 from cmkms.guard.hrs import HRS, Step
-from cmkms.privval.signbytes import SignBytesError, parse_sign_bytes
+from cmkms.privval import SignBytesError, parse_sign_bytes
 
 __all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state", "render_state"]
 
