@@ -28,8 +28,6 @@ from cmkms.privval import (
     encode_error_response,
     encode_ping_response,
     encode_pub_key_response,
-    encode_signed_proposal_response,
-    encode_signed_vote_response,
 )
 from cmkms.privval.session import (
     Event,
@@ -39,8 +37,9 @@ from cmkms.privval.session import (
     SendBytes,
     ValidatorSession,
 )
-from cmkms.signing import Answer, Rejected, RejectedBecause, SignedProposal, SignedVote, Signer, Waiter
-from cmkms.telemetry.events import ConnectionEvent, SignEvent, SignKind
+from cmkms.signing import Answer, RejectedBecause, Signer, Waiter
+from cmkms.telemetry.events import ConnectionEvent, SignEvent
+from cmkms.validators.reply import ERROR_CODE, encode_answer, sign_event
 from cmkms.validators.trouble import Trouble, TroubleKind, from_lost_connection
 
 __all__ = ["Conversation", "Desk", "Observer"]
@@ -53,8 +52,6 @@ SILENCE_SECONDS: Final = 15.0
 MAX_QUEUED_EVENTS: Final = 8
 """A node asks one thing at a time. A peer that asks this much ahead of the answers is no node."""
 
-_ERROR_CODE: Final = 0
-"""A node looks only at whether there is an error; CometBFT's signer sends 0 (`privval/signer_requestHandler.go`)."""
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
 _KEEPALIVE: Final = (
     (socket.SO_KEEPALIVE, 1, socket.SOL_SOCKET),
@@ -65,8 +62,6 @@ _KEEPALIVE: Final = (
     (socket.TCP_USER_TIMEOUT, 10_000, socket.IPPROTO_TCP),
     (socket.TCP_NODELAY, 1, socket.IPPROTO_TCP),
 )
-
-_KIND_NAMES: Final[dict[int, SignKind]] = {1: "prevote", 2: "precommit", 32: "proposal"}
 
 
 class Observer(Protocol):
@@ -204,21 +199,21 @@ class Conversation(asyncio.Protocol):
                 self._waiter = waiter
                 self._desk.signer.submit(waiter)
             case RequestUndecodable(kind=kind, reason=reason):
-                self._reply(encode_error_response(kind, _ERROR_CODE, reason))
+                self._reply(encode_error_response(kind, ERROR_CODE, reason))
                 self._observe_undecodable(reason)
             case _:
                 raise BrokenInvariantError(f"no request: {type(event).__name__}")
 
     def _pub_key(self, chain_id: str) -> bytes:
         if chain_id != self._desk.chain_id:
-            return encode_error_response(RequestKind.PUB_KEY, _ERROR_CODE, "this connection signs for another chain")
+            return encode_error_response(RequestKind.PUB_KEY, ERROR_CODE, "this connection signs for another chain")
         return encode_pub_key_response(self._desk.key.type_name, self._desk.key.pub_key)
 
     def _answered(self, waiter: Waiter, answer: Answer) -> None:
         if self._waiter is not waiter:
             raise BrokenInvariantError("an answer to a request that is not the one in hand")
         self._waiter = None
-        self._reply(_encode(waiter, answer))
+        self._reply(encode_answer(waiter.request, answer))
         self._desk.observer.signed(self._event(waiter, answer))
         while self._queue and self._waiter is None:
             self._ask(self._queue.popleft())
@@ -293,47 +288,9 @@ class Conversation(asyncio.Protocol):
     # ------------------------------------------------------------------------------------------------------- telling
 
     def _event(self, waiter: Waiter, answer: Answer | None) -> SignEvent:
-        request = waiter.request
-        asked = request.vote if isinstance(request, SignVoteRequest) else request.proposal
-        kind = _KIND_NAMES[asked.type] if isinstance(request, SignVoteRequest) else "proposal"
         seconds = time.perf_counter() - self._received_at
-        reason = detail = ""
-        match answer:
-            case SignedVote(replayed=replayed) | SignedProposal(replayed=replayed):
-                result = "replayed" if replayed else "signed"
-            case Rejected(because=because, description=description):
-                result, reason, detail = "refused", because.value, description
-            case None:
-                result = "gone"
-        return SignEvent(
-            chain_id=request.chain_id,
-            kind=kind,
-            height=asked.height,
-            round=asked.round,
-            step=_STEPS[kind],
-            block_hash=asked.block_id.hash,
-            who=self._who,
-            result=result,
-            reason=reason,
-            detail=detail,
-            seconds=seconds,
-        )
+        return sign_event(waiter.request, answer, self._who, seconds)
 
     def _observe_undecodable(self, reason: str) -> None:
         event = ConnectionEvent(self._desk.chain_id, self._who, self.state, RejectedBecause.UNDECODABLE.value, reason)
         self._desk.observer.connection(event)
-
-
-_STEPS: Final[dict[SignKind, int]] = {"proposal": 1, "prevote": 2, "precommit": 3}
-
-
-def _encode(waiter: Waiter, answer: Answer) -> bytes:
-    match answer:
-        case SignedVote(vote=vote, signature=signature, extension_signature=extension_signature):
-            return encode_signed_vote_response(vote, signature, extension_signature)
-        case SignedProposal(proposal=proposal, signature=signature):
-            return encode_signed_proposal_response(proposal, signature)
-        case Rejected(description=description):
-            vote = isinstance(waiter.request, SignVoteRequest)
-            kind = RequestKind.SIGN_VOTE if vote else RequestKind.SIGN_PROPOSAL
-            return encode_error_response(kind, _ERROR_CODE, description)
