@@ -55,7 +55,8 @@ class ConnectionEvent:
         chain_id: The chain it belongs to.
         address: The validator's address, as configured.
         state: dialling, waiting, handshaking or connected (`status.ConnectionStatus`).
-        reason: A short fixed label of what went wrong (refused, closed, wrong_id, ...); empty if nothing did.
+        reason: A short fixed label of what went wrong (refused, closed, wrong_id, ...); empty if nothing did. With the
+            state `connected`: trouble that the connection survived.
         detail: A sentence for the reader of the log.
         remote_id: Node id of the other side, once known.
     """

@@ -50,7 +50,7 @@ class Journal:
         self._metrics = metrics
         self._clock = clock
         self._unix_clock = unix_clock
-        self._lines: dict[tuple[str, str], ConnectionLines] = {}
+        self._lines: dict[tuple[str, str, bool], ConnectionLines] = {}
 
     def signed(self, event: SignEvent) -> None:
         """One sign request was answered, or its node hung up."""
@@ -61,7 +61,9 @@ class Journal:
             write = self._logger.error
         else:
             write = self._logger.warning
-        why = {"reason": event.reason, "detail": event.detail[:_MAX_DETAIL_CHARS]} if event.reason else {}
+        why = {"reason": event.reason} if event.reason else {}
+        if event.detail:
+            why["detail"] = event.detail[:_MAX_DETAIL_CHARS]
         write(
             event.result,
             chain=event.chain_id,
@@ -110,8 +112,10 @@ class Journal:
         self._logger.info(text, **fields)
 
     def _lines_of(self, event: ConnectionEvent) -> ConnectionLines:
-        # Addresses come from the configuration, so this holds as many entries as there are addresses.
-        return self._lines.setdefault((event.chain_id, event.address), ConnectionLines())
+        # Addresses come from the configuration, so this holds two entries for each: trouble that ended a connection (or
+        # kept it from being made), and trouble on one that goes on, such as a request that cannot be decoded.
+        goes_on = bool(event.reason) and event.state == "connected"
+        return self._lines.setdefault((event.chain_id, event.address, goes_on), ConnectionLines())
 
 
 def three_digits(value: float) -> float:

@@ -97,8 +97,8 @@ class Metrics:
             self._prevented[chain_id, event.reason].inc()
 
     def connection(self, event: ConnectionEvent) -> None:
-        """Count one end, or failed attempt, of a validator connection."""
-        if event.reason:
+        """Count one end, or failed attempt, of a validator connection. Trouble that it survived is none."""
+        if event.reason and event.state != "connected":
             chain_id, address = event.chain_id, event.address
             if (chain_id, address) not in self._addresses:
                 chain_id = address = OTHER
