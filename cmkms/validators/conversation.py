@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from cmkms.config import ValidatorAddress
 from cmkms.errors import BrokenInvariantError, PeerError
@@ -120,15 +120,14 @@ class Conversation(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the handshake's first bytes go out at once, the node's come when it takes us from its backlog."""
-        if not isinstance(transport, asyncio.Transport):
-            raise BrokenInvariantError("a validator connection needs a stream transport")
-        self._transport = transport
+        # uvloop's transports are stream transports that do not say so.
+        self._transport = stream = cast(asyncio.Transport, transport)
         if self._address.scheme != "unix":
-            connection = transport.get_extra_info("socket")
+            connection = stream.get_extra_info("socket")
             for option, value, level in _KEEPALIVE:
                 connection.setsockopt(level, option, value)
         if first := self._session.start():
-            transport.write(first)
+            stream.write(first)
         self._enter("waiting")
 
     def data_received(self, data: bytes) -> None:
