@@ -119,6 +119,9 @@ ED25519_TAG: Final = 1
 _ERROR_FIELD: Final = 2
 """Where each reply keeps its RemoteSignerError."""
 
+_VOTE_SIGNATURE: Final = 8
+_PROPOSAL_SIGNATURE: Final = 7
+
 _SKIP_FIELD: Final = 3
 """`skip_extension_signing` of v1 and v2 nodes."""
 
@@ -168,9 +171,11 @@ def encode_reply(reply: Reply) -> bytes:
             return length_field(Kind.SIGN_PROPOSAL + 1, length_field(1, _encode_proposal(proposal)))
         case PingReply():
             return length_field(Kind.PING + 1, b"")
-        case ErrorReply(kind, code, description):
-            error = length_field(2, int_field(1, code) + bytes_field(2, description.encode()))
-            return length_field(kind + 1, error)
+        case ErrorReply(kind, code, description, leaked):
+            error = length_field(_ERROR_FIELD, int_field(1, code) + bytes_field(2, description.encode()))
+            signature_field = _VOTE_SIGNATURE if kind is Kind.SIGN_VOTE else _PROPOSAL_SIGNATURE
+            carried = length_field(1, bytes_field(signature_field, leaked)) if leaked else b""
+            return length_field(kind + 1, carried + error)
 
 
 def decode_reply(message: bytes) -> Reply:
@@ -238,7 +243,7 @@ def _encode_vote(vote: Vote) -> bytes:
         + length_field(5, time_bytes(vote.time))
         + bytes_field(6, vote.validator_address)
         + int_field(7, vote.validator_index)
-        + bytes_field(8, vote.signature)
+        + bytes_field(_VOTE_SIGNATURE, vote.signature)
         + bytes_field(9, vote.extension)
         + bytes_field(10, vote.extension_signature)
     )
@@ -252,7 +257,7 @@ def _encode_proposal(proposal: Proposal) -> bytes:
         + int_field(4, proposal.pol_round)
         + length_field(5, block_id_bytes(proposal.block_id))
         + length_field(6, time_bytes(proposal.time))
-        + bytes_field(7, proposal.signature)
+        + bytes_field(_PROPOSAL_SIGNATURE, proposal.signature)
     )
 
 
@@ -266,7 +271,7 @@ def _decode_vote(data: bytes) -> Vote:
         time=_decode_time(parts, 5),
         validator_address=_sub(parts, 6),
         validator_index=_number(parts, 7, 32),
-        signature=_sub(parts, 8),
+        signature=_sub(parts, _VOTE_SIGNATURE),
         extension=_sub(parts, 9),
         extension_signature=_sub(parts, 10),
     )
@@ -281,7 +286,7 @@ def _decode_proposal(data: bytes) -> Proposal:
         pol_round=_number(parts, 4, 32),
         block_id=_decode_block_id(parts, 5),
         time=_decode_time(parts, 6),
-        signature=_sub(parts, 7),
+        signature=_sub(parts, _PROPOSAL_SIGNATURE),
     )
 
 
