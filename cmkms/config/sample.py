@@ -1,0 +1,87 @@
+"""The commented configuration file that `cmkms init` writes, and of which configs/config.toml is one.
+
+Made from the table of settings, so that it names every key and its default and can never be out of date.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any, Final
+
+from cmkms.config import settings
+from cmkms.config.layers import Flags
+from cmkms.config.settings import CHAIN_TABLE, ENV_PREFIXES, Setting, show_toml
+
+__all__ = ["DEFAULT_ID", "DEFAULT_RAFT_ADDR", "render_sample"]
+
+DEFAULT_ID: Final = "node-0"
+DEFAULT_RAFT_ADDR: Final = "127.0.0.1:9430"
+"""One replica talks to nobody: the address only has to be there, and is reachable by nobody else."""
+
+_WIDTH: Final = 100
+
+_HEAD: Final = f"""\
+# Configuration of one cmkms replica.
+#
+# A key stands here, or is given as a flag (--http-addr) or as an environment variable ({ENV_PREFIXES[0]}HTTP_ADDR or
+# {ENV_PREFIXES[1]}HTTP_ADDR). Flags win over variables, variables over this file, this file over defaults. What is
+# commented out has its default, or must still be given. Keys without a flag are marked "file only".
+#
+#   cmkms config check    says what is wrong with all three together
+#   cmkms config show     says what is in force, and where it came from
+"""
+
+_TAIL: Final = f"""\
+# A signer of several chains has a table for each, instead of chain_id and all that follows it above:
+#
+# [[{CHAIN_TABLE}]]
+# id = "testnet-1"
+# validator_addr = ["tcp://10.0.0.20:26659", "unix:///run/testnet-1/privval.sock"]
+# key = "priv/testnet-1/priv_validator_key.json"
+#
+# [[{CHAIN_TABLE}]]
+# id = "testnet-2"
+# validator_addr = "tcp://10.0.0.30:26659"
+# key = "priv/testnet-2/priv_validator_key.json"
+"""
+
+
+def render_sample(given: Flags) -> str:
+    """Write a configuration file with what is `given` filled in, for a replica that is the only signer.
+
+    Only text: whoever writes it to a disk loads it first (`load_config`), so that no malformed value gets there.
+    """
+    replica_id = given.id or DEFAULT_ID
+    raft_addr = given.raft_addr or DEFAULT_RAFT_ADDR
+    values: dict[str, tuple[str, ...]] = {
+        "id": (replica_id,),
+        "raft_addr": (raft_addr,),
+        "peer": given.peer or (f"{replica_id}={raft_addr}",),
+    }
+    every = (*settings.NODE_SETTINGS, *settings.FLAT_CHAIN_SETTINGS)
+    keys = [_render(setting, values.get(setting.key) or _texts(setting, given)) for setting in every]
+    return "\n".join([_HEAD, *keys, _TAIL])
+
+
+def _texts(setting: Setting[Any], given: Flags) -> tuple[str, ...]:
+    if setting.file_only:
+        return ()
+    match getattr(given, setting.key):
+        case None | ():
+            return ()
+        case bool() as switch:
+            return (str(switch).lower(),)
+        case str() as text:
+            return (text,)
+        case texts:
+            return tuple(texts)
+
+
+def _render(setting: Setting[Any], texts: tuple[str, ...]) -> str:
+    description = setting.description + (" File only." if setting.file_only else "")
+    lines = [f"# {line}" for line in textwrap.wrap(description, _WIDTH, break_long_words=False, break_on_hyphens=False)]
+    if texts:
+        lines.append(f"{setting.key} = {show_toml(setting, texts)}")
+    else:
+        lines.append(f"# {setting.key} = {show_toml(setting, (setting.default or setting.example,))}")
+    return "\n".join(lines) + "\n"
