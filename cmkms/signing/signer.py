@@ -135,9 +135,9 @@ class Signer:
         if flight is None:
             return
         _leave(waiter)
-        if not flight.waiters:
+        if not flight.waiters and self._flights.get(flight.hrs) is flight:
             # An outcome that comes all the same finds no flight; the guards keep what they accepted, for the repeat.
-            self._flights.pop(flight.hrs, None)
+            del self._flights[flight.hrs]
 
     @property
     def flights(self) -> int:
@@ -173,17 +173,13 @@ class Signer:
         if self._flights.get(flight.hrs) is not flight:
             return
         del self._flights[flight.hrs]
-        waiters = tuple(flight.waiters)
-        for waiter in waiters:
-            _leave(waiter)
         if not isinstance(outcome, Granted):
             rejected = _rejected(outcome, flight.hrs)
-            for waiter in waiters:
-                waiter.answer(rejected)
+            _answer_all(flight, lambda _: rejected)
             return
-        signature, replayed = self._sign(flight, outcome.sign_bytes)
-        for waiter in waiters:
-            waiter.answer(self._signed(waiter, outcome.sign_bytes, signature, replayed=replayed))
+        granted = outcome.sign_bytes
+        signature, replayed = self._sign(flight, granted)
+        _answer_all(flight, lambda waiter: self._signed(waiter, granted, signature, replayed=replayed))
 
     def _sign(self, flight: _Flight, granted: bytes) -> tuple[bytes, bool]:
         """Sign what a majority accepted. The one place where the consensus key signs a vote or proposal."""
@@ -222,6 +218,14 @@ class Signer:
         self.withdraw(waiter)
         why = self._quorum.waiting_for or "no majority answered in time"
         waiter.answer(Rejected(RejectedBecause.OUTAGE, why))
+
+
+def _answer_all(flight: _Flight, answer: Callable[[Waiter], Answer]) -> None:
+    """Answer whoever waits, in the order of asking. One answer may make another waiter withdraw: it stays silent."""
+    for waiter in tuple(flight.waiters):
+        if waiter.flight is flight:
+            _leave(waiter)
+            waiter.answer(answer(waiter))
 
 
 def _leave(waiter: Waiter) -> None:
