@@ -23,7 +23,8 @@ from typing import Final
 
 from cmkms.guard.generation import GenerationId
 from cmkms.guard.hrs import HRS, Step
-from cmkms.privval.signbytes import differ_only_in_timestamp, parse_sign_bytes
+from cmkms.privval.header import read_header
+from cmkms.privval.signbytes import differ_only_in_timestamp
 
 __all__ = [
     "AcceptRequest",
@@ -69,11 +70,11 @@ class AcceptRequest:
     def of(cls, key_hash: bytes, generation: GenerationId, sign_bytes: bytes) -> AcceptRequest:
         """Read chain id and HRS out of canonical sign-bytes (length prefix included).
 
-        Raises SignBytesError for bytes that are not canonical, and ValueError for a height or round out of range.
+        Raises SignBytesError for bytes that are no vote or proposal, and ValueError for a height or round out of range.
         """
-        message = parse_sign_bytes(sign_bytes)
-        hrs = HRS(message.height, message.round, Step.of(message.type))
-        return cls(message.chain_id, key_hash, generation, hrs, sign_bytes)
+        header = read_header(sign_bytes)
+        hrs = HRS(header.height, header.round, Step.of(header.type))
+        return cls(header.chain_id, key_hash, generation, hrs, sign_bytes)
 
 
 @dataclass(frozen=True, slots=True)
