@@ -17,9 +17,10 @@ from typing import Any
 
 import httpx
 
+from cmkms.harness.signer_process import free_port
 from tests.realnode.binaries import Program, binary
 from tests.realnode.commits import Committed, check_commit
-from tests.realnode.process import Child, free_port, wait_until
+from tests.realnode.process import Child, wait_until
 
 __all__ = ["Node", "Transport"]
 

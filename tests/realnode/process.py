@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Child", "NotInTimeError", "free_port", "wait_until"]
+__all__ = ["Child", "NotInTimeError", "wait_until"]
 
 # Seconds that a process gets after SIGTERM before it is killed. v0.38 may wait for its signer while it stops.
 _PATIENCE_AFTER_SIGTERM = 5.0
@@ -27,14 +26,6 @@ _TAIL_LINES = 30
 
 class NotInTimeError(AssertionError):
     """Something that must happen did not, within its time."""
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, what: str, logs: Callable[[], str] = str) -> float:
