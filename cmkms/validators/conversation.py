@@ -121,7 +121,7 @@ class Conversation(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the handshake's first bytes go out at once, the node's come when it takes us from its backlog."""
         # uvloop's transports are stream transports that do not say so.
-        self._transport = stream = cast(asyncio.Transport, transport)
+        self._transport = stream = cast("asyncio.Transport", transport)
         if self._address.scheme != "unix":
             connection = stream.get_extra_info("socket")
             for option, value, level in _KEEPALIVE:
