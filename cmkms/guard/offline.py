@@ -26,7 +26,7 @@ from cmkms.guard.file import GuardFile, survey
 from cmkms.guard.fuse import read_fuse
 from cmkms.guard.generation import NO_GENERATION, GenerationId, Member
 from cmkms.guard.guard import GuardClocks
-from cmkms.guard.hrs import HRS, MAX_ROUND, NEVER, Step
+from cmkms.guard.hrs import HRS, MAX_HEIGHT, MAX_ROUND, NEVER, Step
 from cmkms.guard.lock import HomeLock
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.released import load_released, store_released
@@ -153,6 +153,7 @@ def export_state(site: GuardSite, key: ConsensusKey) -> bytes:
 
 def allow_height(site: GuardSite, disk: Disk, height: int, *, clocks: GuardClocks = SYSTEM_CLOCKS) -> int | None:
     """Raise the height ceiling to at least `height`; the watermark stays. Returns the ceiling in force then."""
+    _check_height(height)
     lock = HomeLock(site.home, "cmkms chain allow-height")
     try:
         guard = _open_born(site, disk, clocks).guard
@@ -179,6 +180,7 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
         # An unknown age must not make the ceiling a wall: the operator names the point, the node soon shows the rest.
         floor = Floor(state.hrs, None, min(max(state.timestamp_seconds or 0, 0), now), str(source), state)
     else:
+        _check_height(source)
         floor = Floor(HRS(source, MAX_ROUND, Step.PRECOMMIT), None, 0, f"the operator's word (--above {source})")
     if floor.hrs == NEVER:
         raise GuardRefusedError(f"{floor.origin} says that nothing was ever signed; a guard that was born has signed")
@@ -231,6 +233,11 @@ def _replace(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord:
     if fuse_file.exists():
         disk.rename(fuse_file, fuse_file.with_name(f"fuse.replaced-at-{stamp}.json"))
     return armed
+
+
+def _check_height(height: int) -> None:
+    if not 1 <= height <= MAX_HEIGHT:
+        raise OperatorError(f"{height} is no height; expected 1 to {MAX_HEIGHT}")
 
 
 def _refuse_if_busy(site: GuardSite, disk: Disk) -> None:

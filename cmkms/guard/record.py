@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final
 
-from cmkms.errors import OperatorError
+from cmkms.errors import BrokenInvariantError, OperatorError
 from cmkms.guard.decide import GuardState
 from cmkms.guard.generation import NONCE_BYTES, GenerationId
 from cmkms.guard.hrs import HRS, Step
@@ -121,8 +121,8 @@ def encode_record(record: GuardRecord) -> bytes:
         record.hrs.height,
         record.hrs.round,
         record.hrs.step,
-        record.max_height or 0,
-        record.allowed_height or 0,
+        _bound("max_height", record.max_height),
+        _bound("allowed_height", record.allowed_height),
         record.accepted_at,
         len(sign_bytes),
         sign_bytes,
@@ -199,6 +199,13 @@ def _flags(record: GuardRecord) -> int:
     if record.paused:
         flags |= _Flag.PAUSED
     return int(flags)
+
+
+def _bound(what: str, height: int | None) -> int:
+    if height == 0:
+        # 0 stands for "none" on disk: a guard told to sign nothing would come back and sign everything.
+        raise BrokenInvariantError(f"{what} 0 cannot be told from none; the lowest bound is 1")
+    return height or 0
 
 
 def _fit(what: str, data: bytes, limit: int) -> bytes:
