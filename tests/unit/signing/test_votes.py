@@ -222,7 +222,7 @@ class TestReleased:
         assert released is not None
         assert released.hrs == HRS(10, 0, Step.PRECOMMIT)
         assert released.sign_bytes == vote_sign_bytes(CHAIN, precommit().vote)
-        assert is_signature(released.sign_bytes, released.signature or b"")
+        assert is_signature(released.sign_bytes or b"", released.signature or b"")
 
     def test_a_lower_one_that_is_decided_later_does_not_take_its_place(self, bench: Bench) -> None:
         bench.ask(prevote(10))
