@@ -101,15 +101,16 @@ def _check_file_system(config: NodeConfig, log: FilteringBoundLogger) -> None:
 def _open_chains(config: NodeConfig, never_signed: frozenset[str], log: FilteringBoundLogger) -> list[_Chain]:
     """Open every chain. A broken one never blocks the others, but with none left there is nothing to run."""
     chains: list[_Chain] = []
-    first: CmkmsError | None = None
+    broken: list[tuple[str, CmkmsError]] = []
     for chain in config.chains:
         try:
             chains.append(_open_chain(load_chain(config, chain), never_signed, log))
         except (OperatorError, DiskError) as error:
-            first = first or error
-            log.error("this chain is not served", chain=chain.id, reason=str(error))  # noqa: TRY400 - no bug, no trace
+            broken.append((chain.id, error))
     if not chains:
-        raise first or OperatorError("no chain is configured: there is nothing to sign for")
+        raise OperatorError("\n".join(str(error) for _, error in broken) or "no chain is configured")
+    for chain_id, error in broken:
+        log.error("this chain is not served", chain=chain_id, reason=str(error))
     return chains
 
 
@@ -123,7 +124,7 @@ def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: Filterin
             return _Chain(loaded, None, NoGuard(waiting_for), released)
         case OpenedGuard(guard=guard, generation=generation, notes=notes):
             for note in notes:
-                log.warning("guard", chain=chain_id, note=note)
+                log.warning(note, chain=chain_id)
             _tell_guard(guard, chain_id, log)
             return _Chain(loaded, guard, SoleQuorum(guard, loaded.site.key_hash, generation), released)
 
