@@ -1,7 +1,8 @@
 """The HTTP application: `/healthz`, `/status`, `/metrics`, each GET or HEAD, and nothing else.
 
-No route changes anything, waits for anything or needs a quorum: every answer is made at once from one snapshot, so a
-request cannot hold the loop that signs. No answer ever holds key material; what is told is what `NodeStatus` holds.
+No route changes anything or needs a quorum: every answer is made from one snapshot, and pages that take a while to make
+are paced, so that no number of requests can hold the loop that signs. No answer ever holds key material: what is told
+is what `NodeStatus` holds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cmkms.http.pacing import BusyError, Pacing
 from cmkms.http.schema import ErrorBody, StatusBody, status_json
 from cmkms.status import NodeStatus
 
@@ -50,20 +52,25 @@ def create_app(
     """
     app = FastAPI(title="cmkms", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, debug=False)
 
+    pacing = Pacing()
+
     async def healthz() -> Response:
-        # Answering at all is the test: the loop that signs is the loop that answers.
+        # Answering at all is the test: the loop that signs is the loop that answers. Never in line behind other pages.
         return PlainTextResponse("ok")
 
     async def status() -> Response:
-        return Response(status_json(snapshot()), media_type="application/json")
+        body = await pacing.make(lambda: status_json(snapshot()))
+        return Response(body, media_type="application/json")
 
     async def metrics_page() -> Response:
-        return Response(metrics.expose(snapshot()), media_type=_METRICS_TYPE)
+        body = await pacing.make(lambda: metrics.expose(snapshot()))
+        return Response(body, media_type=_METRICS_TYPE)
 
     app.add_api_route("/healthz", healthz, methods=_READ_ONLY, response_class=PlainTextResponse)
     app.add_api_route("/status", status, methods=_READ_ONLY, response_model=StatusBody)
     app.add_api_route("/metrics", metrics_page, methods=_READ_ONLY, response_class=PlainTextResponse)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(BusyError, _answer_busy)
     app.add_exception_handler(Exception, _answer_failure)
     if allowed_hosts:
         app.add_middleware(_HostCheck, allowed=frozenset(host.lower() for host in allowed_hosts))
@@ -74,6 +81,10 @@ async def _answer_http_error(_request: Request, error: Exception) -> Response:
     code = error.status_code if isinstance(error, HTTPException) else 500
     headers = error.headers if isinstance(error, HTTPException) else None
     return _error(code, _ERRORS.get(code, "this request cannot be answered"), headers)
+
+
+async def _answer_busy(_request: Request, _error_seen: Exception) -> Response:
+    return _error(503, "too many requests at once; ask again in a second", {"retry-after": "1"})
 
 
 async def _answer_failure(_request: Request, _error_seen: Exception) -> Response:
