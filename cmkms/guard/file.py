@@ -7,8 +7,9 @@ of the slot's blocks, so the record before it stays untouched, and a sector that
 A record fits one sector, so no write is ever torn; a slot that can be read in neither copy has therefore rotted, and
 the record it held may have been answered for: that blows the fuse, and is never a reason to use the older slot.
 
-At opening, the highest record is written anew and synced before anything is answered: a killed process may have left
-it in the page cache only, and after a failed sync the cache no longer tells what the disk holds.
+At opening, the file is synced, and then the highest record is written anew and synced, before anything is answered: a
+killed process may have left it in the page cache only, and after a failed sync the cache no longer tells what the disk
+holds. Whatever the instants of kills and power cuts, the two slots hold successive records.
 
 One write at a time; a failed write or sync leaves the file unusable for good (`DiskError`).
 """
@@ -122,6 +123,12 @@ class GuardFile:
             raise GuardRottenError(f"cannot read the guard file {path}: {error}") from error
         if found.rot or found.highest is None:
             raise GuardRottenError(f"the guard file {path} cannot be trusted: {found.rot}")
+        try:
+            # What a killed process left in the cache only: on disk before its successor overwrites the older slot, or
+            # a power cut in between leaves two records that do not follow each other, and a fuse for nothing.
+            file.sync()
+        except OSError as error:
+            raise DiskError(f"cannot write the guard file {path}: {error}") from error
         opened = cls(path, file, found.highest, found.damage)
         opened.write(replace(found.highest, sequence=found.highest.sequence + 1))
         if found.damage:
