@@ -50,3 +50,12 @@ def test_a_transcript_longer_than_one_block_depends_on_all_of_it() -> None:
     assert len(first) == len(second) == 400
     assert first != second
     assert first[166:332] != second[166:332]
+
+
+def test_what_was_drawn_is_forgotten() -> None:
+    transcript = Transcript(b"test protocol")
+
+    transcript.challenge_bytes(b"challenge", 32)
+
+    assert transcript._strobe._state[:32] == bytes(32)
+    assert transcript._strobe._state[32:] != bytes(168)

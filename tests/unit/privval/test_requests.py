@@ -310,8 +310,10 @@ def test_an_extension_on_a_nil_precommit_is_refused() -> None:
 
 
 def test_a_request_without_what_is_to_be_signed_is_refused() -> None:
-    assert refusal(nested(3, nested(2, b"c"))).kind is RequestKind.SIGN_VOTE
-    assert refusal(nested(5, nested(2, b"c"))).kind is RequestKind.SIGN_PROPOSAL
+    no_vote, no_proposal = refusal(nested(3, nested(2, b"c"))), refusal(nested(5, nested(2, b"c")))
+
+    assert (no_vote.kind, no_vote.reason) == (RequestKind.SIGN_VOTE, "the request holds no vote")
+    assert (no_proposal.kind, no_proposal.reason) == (RequestKind.SIGN_PROPOSAL, "the request holds no proposal")
 
 
 @pytest.mark.parametrize("kind", [RequestKind.PUB_KEY, RequestKind.SIGN_VOTE, RequestKind.SIGN_PROPOSAL])
@@ -333,7 +335,10 @@ def test_a_broken_request_is_refused_as_what_it_would_have_been(kind: RequestKin
 
 @pytest.mark.parametrize("kind", [RequestKind.PUB_KEY, RequestKind.SIGN_VOTE, RequestKind.SIGN_PROPOSAL])
 def test_a_request_that_is_a_number_is_refused_as_what_it_would_have_been(kind: RequestKind) -> None:
-    assert refusal(bytes([kind << 3, 1])).kind is kind
+    error = refusal(bytes([kind << 3, 0]))
+
+    assert error.kind is kind
+    assert "wire type 0" in error.reason
 
 
 @pytest.mark.parametrize("kind", [RequestKind.PUB_KEY, RequestKind.SIGN_VOTE, RequestKind.SIGN_PROPOSAL])

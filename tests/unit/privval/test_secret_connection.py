@@ -244,6 +244,11 @@ def test_a_proof_that_proves_nothing_is_refused(wrong: bytes) -> None:
     assert node.victim.remote_public_key is None
 
 
+def test_a_key_of_another_kind_is_named() -> None:
+    with pytest.raises(HandshakeError, match="secp256k1"):
+        HalfwayNode().prove(proof(types_pb2.PublicKey(secp256k1=b"k" * 33)))
+
+
 def test_a_proof_with_unknown_fields_is_accepted() -> None:
     node = HalfwayNode()
 
