@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
@@ -46,9 +47,9 @@ def complaint(words: list[str]) -> str:
         return str(error)
     if isinstance(command, TyperGroup) and not rest:
         return f"{command.name} is a group, it needs a command"
-    context = command.make_context(command.name, [], resilient_parsing=True)
+    parser = command.make_parser(typer.Context(command, info_name=command.name))
     try:
-        values, surplus, _ = command.make_parser(context).parse_args(list(rest))
+        values, surplus, _ = parser.parse_args(list(rest))
     except Exception as error:  # noqa: BLE001 - typer brings its own click, whose errors have no public name
         return str(error)
     if surplus:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -95,8 +95,12 @@ def build(dockerfile: Path, roots: Path) -> Stage:
     return stages[-1]
 
 
-def start(stage: Stage, command: list[str], volume: Path) -> subprocess.Popen[str]:
-    """Start `command` as an engine would with --read-only and `volume` on the first directory that VOLUME names."""
+def start(stage: Stage, command: list[str], volume: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start `command` as an engine would with --read-only, --env and `volume` on the first directory of VOLUME.
+
+    The process that is returned is the command itself, not a shell around it: signals reach it.
+    """
+    stage = replace(stage, environment=stage.environment | environment)
     mount = f"mount --bind {_quoted(volume)} {_quoted(stage.root, stage.volumes[0])}"
     return _start(stage, command, [mount], locked=True)
 
@@ -210,7 +214,6 @@ def main() -> int:
         print(f"cannot run the steps here: {reason}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="cmkms-image.") as roots:
-        Path(roots).chmod(0o755)
         build(Path(sys.argv[1] if len(sys.argv) > 1 else "Dockerfile").resolve(), Path(roots))
     print("every step ran; no image was built")
     return 0

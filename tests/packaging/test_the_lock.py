@@ -71,3 +71,10 @@ def test_developers_run_the_very_versions_that_users_run(base: str) -> None:
 
 def test_users_install_no_tool_of_development() -> None:
     assert not {"pytest", "ruff", "mypy", "hatchling", "setuptools", "grpcio-tools"} & set(pins("runtime"))
+
+
+def test_the_lowest_protobuf_runs_the_generated_code() -> None:
+    generated = [path.read_text() for path in (REPOSITORY / "cmkms").rglob("*_pb2.py")]
+    made_by = {match[1] for text in generated if (match := re.search(r"# Protobuf Python Version: (\S+)", text))}
+    [floor] = [entry for entry in PYPROJECT["project"]["dependencies"] if entry.startswith("protobuf")]
+    assert made_by == {floor.removeprefix("protobuf>=")}
