@@ -15,7 +15,7 @@ from cmkms.config import ValidatorAddress
 from cmkms.status import ConnectionStatus
 from cmkms.telemetry.events import ConnectionEvent
 from cmkms.validators.conversation import Conversation, Desk
-from cmkms.validators.trouble import Trouble, from_os_error
+from cmkms.validators.trouble import Trouble, TroubleKind, from_os_error
 
 __all__ = ["Link"]
 
@@ -65,6 +65,9 @@ class Link:
                 talk = await self._dial()
         except OSError as error:
             return from_os_error(error, self._address)
+        except UnicodeError as error:
+            # Python's IDNA codec, before any resolver is asked: a label of more than 63 characters, for one.
+            return Trouble(TroubleKind.UNRESOLVED, f"{self._address.host} is no host name: {error}")
         self._conversation = talk
         try:
             return await talk.ended

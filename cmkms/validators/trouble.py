@@ -68,7 +68,8 @@ def from_os_error(error: OSError, address: ValidatorAddress) -> Trouble:
 
 def from_lost_connection(error: Exception | None, *, spoke: bool) -> Trouble:
     """Name how an established connection ended. `spoke`: the node had sent at least a byte."""
-    if error is not None:
+    # A peer that closes without having read our first bytes resets the connection: to us that is the same.
+    if error is not None and (spoke or not isinstance(error, ConnectionError)):
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return Trouble(TroubleKind.RESET, f"the connection broke: {why}")
     if spoke:
@@ -76,5 +77,5 @@ def from_lost_connection(error: Exception | None, *, spoke: bool) -> Trouble:
     return Trouble(
         TroubleKind.CLOSED_EARLY,
         "accepted, then closed without a word: something in front of the node answers (a proxy, a published port), "
-        "or the node is shutting down",
+        "or the node stopped before our turn came",
     )
