@@ -7,7 +7,7 @@ key or a malformed value pass, and reports all that is wrong at once.
 from __future__ import annotations
 
 from cmkms.config.chains import locate_key_file
-from cmkms.config.layers import Flags
+from cmkms.config.layers import Flags, find_home
 from cmkms.config.load import ResolvedConfig, load_config, resolve_config
 from cmkms.config.model import (
     ChainConfig,
@@ -21,7 +21,7 @@ from cmkms.config.model import (
     ValidatorAddress,
 )
 from cmkms.config.reader import EffectiveValue
-from cmkms.config.sample import render_sample
+from cmkms.config.sample import check_flags, render_sample
 
 __all__ = [
     "ChainConfig",
@@ -36,6 +36,8 @@ __all__ = [
     "ResolvedConfig",
     "Scheme",
     "ValidatorAddress",
+    "check_flags",
+    "find_home",
     "load_config",
     "locate_key_file",
     "render_sample",

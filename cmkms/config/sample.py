@@ -5,18 +5,27 @@ Made from the table of settings, so that it names every key and its default and 
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
+from pathlib import Path
 from typing import Any, Final
 
 from cmkms.config import settings
-from cmkms.config.layers import Flags
+from cmkms.config.file import ConfigFile
+from cmkms.config.given import Problems
+from cmkms.config.layers import Flags, Layers
+from cmkms.config.reader import Reader
 from cmkms.config.settings import CHAIN_TABLE, ENV_PREFIXES, Setting, show_toml
+from cmkms.config.syntax import parse_host_port
 
-__all__ = ["DEFAULT_ID", "DEFAULT_RAFT_ADDR", "render_sample"]
+__all__ = ["DEFAULT_ID", "DEFAULT_RAFT_ADDR", "check_flags", "render_sample"]
 
 DEFAULT_ID: Final = "node-0"
 DEFAULT_RAFT_ADDR: Final = "127.0.0.1:9430"
 """One replica talks to nobody: the address only has to be there, and is reachable by nobody else."""
+
+_REACHABLE: Final = dataclasses.replace(settings.RAFT_ADDR, parse=parse_host_port)
+"""A `raft_addr` that can stand in `peer`, too, where it needs a host."""
 
 _WIDTH: Final = 100
 
@@ -61,6 +70,18 @@ def render_sample(given: Flags) -> str:
     every = (*settings.NODE_SETTINGS, *settings.FLAT_CHAIN_SETTINGS)
     keys = [_render(setting, values.get(setting.key) or _texts(setting, given)) for setting in every]
     return "\n".join([_HEAD, *keys, _TAIL])
+
+
+def check_flags(given: Flags) -> None:
+    """Check what is to be written into a new configuration file. Raises ConfigError, which names all problems."""
+    problems = Problems()
+    layers = Layers(given, {}, ConfigFile(Path(), {}))
+    reader = Reader(layers, Path(), problems)
+    for setting in (*settings.NODE_SETTINGS, *settings.FLAT_CHAIN_SETTINGS):
+        if reader.given(setting) is None:
+            continue
+        reader.many(_REACHABLE if setting is settings.RAFT_ADDR else setting)
+    problems.raise_if_any()
 
 
 def _texts(setting: Setting[Any], given: Flags) -> tuple[str, ...]:

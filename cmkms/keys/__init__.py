@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.keys.ed25519 import Ed25519Key
-from cmkms.keys.file import generate_key, load_key_file, write_key_file
+from cmkms.keys.file import generate_key, genesis_pub_key, load_key_file, write_key_file
 from cmkms.keys.identity import Identity, create_identity, load_identity
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Identity",
     "create_identity",
     "generate_key",
+    "genesis_pub_key",
     "load_identity",
     "load_key_file",
     "write_key_file",

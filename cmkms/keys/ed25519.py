@@ -23,14 +23,13 @@ ADDRESS_BYTES: Final = 20
 class Ed25519Key:
     """Signs with one Ed25519 private key (RFC 8032: the same bytes always give the same signature)."""
 
-    __slots__ = ("_signing_key", "address", "pub_key")
-
-    type_name: Final = "ed25519"
+    __slots__ = ("_signing_key", "address", "pub_key", "type_name")
 
     def __init__(self, seed: bytes) -> None:
         """Take the private key: `seed`, 32 bytes."""
         if len(seed) != SEED_BYTES:
             raise ValueError(f"an Ed25519 seed is {SEED_BYTES} bytes long, not {len(seed)}")
+        self.type_name: Final = "ed25519"
         self._signing_key = SigningKey(seed)
         self.pub_key: Final[bytes] = bytes(self._signing_key.verify_key)
         self.address: Final[str] = hashlib.sha256(self.pub_key).digest()[:ADDRESS_BYTES].hex().upper()

@@ -1,0 +1,148 @@
+"""`cmkms guard`: look at the durable watermark, verify it, and replace one that is lost or fused.
+
+Must never change a guard without the chain's id typed by whoever asks for it.
+"""
+
+# ruff: noqa: PLC0415 - what a command needs is loaded when it runs, so that --help does not wait for it
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from cmkms.cli.options import Chain, HomeDir, MaybeChain, Output, OutputFormat
+from cmkms.cli.reporting import EXIT_FAILED, printable
+
+if TYPE_CHECKING:
+    from cmkms.guard.offline import GuardReport, Replacement
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at, verify and replace the guard.")
+
+
+@app.command()
+def show(
+    chain: MaybeChain = None,
+    home: HomeDir = None,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Show what the guards hold. Works beside a running signer."""
+    from cmkms.cli.offline import load_chains
+    from cmkms.guard.offline import inspect_guard
+
+    reports = [inspect_guard(loaded.site) for loaded in load_chains(home, chain)]
+    shown = [_fields(report) for report in reports]
+    if output is OutputFormat.JSON:
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    for number, fields in enumerate(shown):
+        if number:
+            typer.echo()
+        for name, value in fields.items():
+            for line in _lines(value):
+                typer.echo(f"{name:14}  {line}")
+
+
+def _fields(report: GuardReport) -> dict[str, Any]:
+    record, fuse = report.record, report.fuse
+    return {
+        "chain_id": report.chain_id,
+        "path": str(report.path),
+        "height": record.hrs.height if record else None,
+        "round": record.hrs.round if record else None,
+        "step": int(record.hrs.step) if record else None,
+        "sealed": record.sign_bytes is None if record else None,
+        "armed": record.armed if record else None,
+        "paused": record.paused if record else None,
+        "generation": record.generation.number if record else None,
+        "nonce": record.nonce.hex() if record else None,
+        "sequence": record.sequence if record else None,
+        "accepted_at": record.accepted_at if record else None,
+        "max_height": record.max_height if record else None,
+        "allowed_height": record.allowed_height if record else None,
+        "fuse": {"reason": fuse.reason, "since": fuse.since} if fuse else None,
+        "damage": list(report.damage),
+        "problems": list(report.problems),
+    }
+
+
+def _lines(value: Any) -> list[str]:
+    match value:
+        case None | []:
+            return ["-"]
+        case bool():
+            return ["yes" if value else "no"]
+        case list():
+            return [printable(str(item)) for item in cast("list[object]", value)]
+        case {"reason": reason}:
+            return [printable(f"BLOWN: {reason}")]
+        case _:
+            return [printable(str(value))]
+
+
+@app.command()
+def verify(chain: MaybeChain = None, home: HomeDir = None) -> None:
+    """Say whether the guards would start; exit code 0 if all would, else 1. Works beside a running signer."""
+    from cmkms.cli.offline import load_chains
+    from cmkms.guard.offline import inspect_guard
+
+    reports = [inspect_guard(loaded.site) for loaded in load_chains(home, chain)]
+    for report in reports:
+        if not report.problems and report.record:
+            typer.echo(f"{report.chain_id}: good, at {report.record.hrs}")
+        for problem in report.problems:
+            typer.echo(f"{report.chain_id}: {printable(problem)}")
+        for damage in report.damage:
+            typer.echo(f"{report.chain_id}: damage: {printable(damage)}")
+    if any(report.problems for report in reports):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def replace(
+    chain: Chain,
+    from_state: Annotated[
+        Path | None,
+        typer.Option("--from-state", metavar="FILE", help="Above what this priv_validator_state.json says was signed."),
+    ] = None,
+    above: Annotated[
+        int | None, typer.Option("--above", metavar="HEIGHT", min=1, help="Above this height, which is never signed.")
+    ] = None,
+    home: HomeDir = None,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="CHAIN", help="The chain id again, not to be asked for it."),
+    ] = None,
+) -> None:
+    """Put a new guard in the place of one that is lost, rotten or fused. The signer must be stopped.
+
+    You say what the old guard can no longer tell: how far this key has signed. If you say less than is true, the key
+    can sign twice. Look at the chain: a height above its newest block is safe.
+    """
+    from cmkms.cli.offline import load_one_chain
+    from cmkms.errors import OperatorError
+    from cmkms.guard.disk import PosixDisk
+    from cmkms.guard.offline import plan_replacement, replace_guard
+
+    if (from_state is None) == (above is None):
+        raise OperatorError("say how far the key has signed: either --from-state FILE or --above HEIGHT")
+    site = load_one_chain(home, chain).site
+    plan = plan_replacement(site, from_state if from_state is not None else above or 0)
+    _show_plan(chain, plan)
+    typed = confirm if confirm is not None else typer.prompt("Type the chain id to go on", err=True)
+    if typed != chain:
+        raise OperatorError(f"{typed!r} is not {chain!r}; nothing was changed")
+    record = replace_guard(site, PosixDisk(), plan)
+    typer.echo(f"{chain}: a new guard, generation {record.generation.number}, sealed at {record.hrs}; the old is kept")
+
+
+def _show_plan(chain: str, plan: Replacement) -> None:
+    readable = plan.readable.hrs if plan.readable else "nothing"
+    typer.echo(f"chain                    {chain}", err=True)
+    typer.echo(f"old guard, as readable   {readable}", err=True)
+    typer.echo(f"new guard                sealed at {plan.seal}: nothing at or below it is ever signed again", err=True)
+    typer.echo(f"by                       {plan.floor.origin}", err=True)
