@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -57,7 +57,7 @@ def block_id(height: int, round_: int, seed: int = 0) -> BlockID:
     return BlockID(hashlib.sha256(b"block " + name).digest(), 1, hashlib.sha256(b"parts " + name).digest())
 
 
-async def run_chain(node: SimulatedNode, plan: ChainPlan) -> AsyncIterator[StepSigned]:
+async def run_chain(node: SimulatedNode, plan: ChainPlan) -> AsyncGenerator[StepSigned]:
     """Run a chain and yield each signature as it comes.
 
     Raises:
@@ -83,7 +83,7 @@ async def _refresh_pub_key(node: SimulatedNode) -> None:
         return
 
 
-async def _play_height(node: SimulatedNode, plan: ChainPlan, height: int) -> AsyncIterator[StepSigned]:
+async def _play_height(node: SimulatedNode, plan: ChainPlan, height: int) -> AsyncGenerator[StepSigned]:
     fails_first = bool(plan.late_round_every) and height % plan.late_round_every == 0
     for round_ in count():
         block = block_id(height, round_, plan.seed)

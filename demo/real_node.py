@@ -1,0 +1,199 @@
+"""The demo with a real CometBFT node: a sole validator's chain whose key lies with cmkms and nowhere else.
+
+Heights come from the node's RPC, and each commit's signature is verified here by the harness' own code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, cast
+
+import httpx
+
+from cmkms.harness.observation import Observation
+from cmkms.harness.oracle import Oracle
+from cmkms.harness.signer_process import free_port
+from cmkms.harness.values import BlockID, MessageType, Time, Vote
+from cmkms.harness.wire import SignVoteRequest, VoteReply, encode_reply, encode_request
+from demo.stage import Stage
+from demo.story import Story, Tone
+
+__all__ = ["play"]
+
+_KILL_AT: Final = 0.45
+_POLL_SECONDS: Final = 0.03
+_STANDSTILL_SECONDS: Final = 15.0
+"""Without a block for so long, the chain has stopped for good."""
+
+_BLOCK_SIGNED: Final = 2
+"""`block_id_flag` of a commit signature for the block (`types/block.go`)."""
+
+_SETTINGS: Final = {
+    "p2p": {"pex": "false", "addr_book_strict": "false", "laddr": '"tcp://127.0.0.1:0"'},
+    "consensus": {
+        "timeout_propose": '"500ms"',
+        "timeout_prevote": '"100ms"',
+        "timeout_precommit": '"100ms"',
+        "timeout_commit": '"80ms"',
+    },
+}
+"""About ten blocks a second, and no word to anybody else."""
+
+
+class _Node:
+    """A CometBFT node with the built-in key-value store, its files in the stage's directory."""
+
+    def __init__(self, executable: Path, stage: Stage, address: str) -> None:
+        self.address = address.replace("127.0.0.1:0", f"127.0.0.1:{free_port()}")
+        self.home = stage.directory / "node"
+        self.key_file = self.home / "config" / "priv_validator_key.json"
+        self.log_file = stage.directory / "node.log"
+        self.rpc = f"http://127.0.0.1:{free_port()}"
+        self._executable = str(executable)
+        self._process: subprocess.Popen[bytes] | None = None
+        subprocess.run([self._executable, "init", "--home", str(self.home)], check=True, capture_output=True)
+        genesis_file = self.home / "config" / "genesis.json"
+        genesis = json.loads(genesis_file.read_text()) | {"chain_id": stage.chain_id}
+        genesis_file.write_text(json.dumps(genesis))
+        self._configure()
+
+    def start(self) -> None:
+        command = [self._executable, "node", "--home", str(self.home), "--proxy_app=kvstore"]
+        with self.log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
+            )
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def _configure(self) -> None:
+        settings = {
+            "": {"priv_validator_laddr": f'"{self.address}"', "log_level": '"error"'},
+            "rpc": {"laddr": f'"{self.rpc.replace("http", "tcp")}"'},
+            **_SETTINGS,
+        }
+        config_file = self.home / "config" / "config.toml"
+        section, lines = "", list[str]()
+        for line in config_file.read_text().splitlines():
+            if header := re.fullmatch(r"\[(\w+)\]", line.strip()):
+                section = header[1]
+            key = line.partition("=")[0].strip()
+            value = settings.get(section, {}).get(key)
+            lines.append(line if value is None else f"{key} = {value}")
+        config_file.write_text("\n".join(lines) + "\n")
+
+
+async def play(stage: Stage, story: Story, address: str, executable: Path) -> None:
+    """Run the whole show into `story`. Raises RuntimeError when the node or its chain stops."""
+    story.unit, story.measured_by = "blocks", "as the signer's journal says"
+    node = await asyncio.to_thread(_Node, executable, stage, address)
+    story.validator = f"{executable.name} at {node.address}"
+    story.tell(f"{executable.name} init: a chain of one validator")
+    pub_key = await stage.prepare_signer(node.address, story, node.key_file)
+    node.key_file.unlink()
+    try:
+        node.start()
+        async with httpx.AsyncClient(base_url=node.rpc, timeout=5.0) as rpc:
+            await _watch(node, rpc, stage, story, pub_key)
+    finally:
+        node.stop()
+
+
+async def _watch(node: _Node, rpc: httpx.AsyncClient, stage: Stage, story: Story, pub_key: bytes) -> None:
+    oracle, journal = Oracle([stage.chain_id]), _journal(stage.running.log_file)
+    seen, moved_at = 0, time.monotonic()
+    while story.progress < 1:
+        height = await _height(rpc)
+        if height > seen:
+            if not seen:
+                story.tell("the first block: the node has no key any more, cmkms signed it", Tone.GOOD)
+                story.signing_since = time.monotonic()
+            moved_at = time.monotonic()
+            story.advance(height, moved_at)
+            for one in range(max(seen, 1), height):
+                _judge(story, oracle, await _commit(rpc, one), stage.chain_id, pub_key)
+            seen = height
+        if node.ended or time.monotonic() - moved_at > _STANDSTILL_SECONDS:
+            raise RuntimeError(f"the chain stands still at height {seen}\n{_tail(node.log_file)}")
+        story.latencies += next(journal)
+        if not story.crashed and story.progress > _KILL_AT:
+            stage.crash(story, f"at height {height}; started again at once")
+            # Blocks up to the one in the making may have been signed before: only the one after proves the return.
+            story.resumes_at = await _height(rpc) + 2
+            await stage.wait_healthy(story)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _height(rpc: httpx.AsyncClient) -> int:
+    """The newest block's height; 0 until the node answers."""
+    try:
+        status = (await rpc.get("/status")).json()
+    except httpx.TransportError:
+        return 0
+    return int(status["result"]["sync_info"]["latest_block_height"]) if "result" in status else 0
+
+
+async def _commit(rpc: httpx.AsyncClient, height: int) -> dict[str, Any]:
+    answer = (await rpc.get("/commit", params={"height": height})).json()
+    commit: dict[str, Any] = answer["result"]["signed_header"]["commit"]
+    return commit
+
+
+def _judge(story: Story, oracle: Oracle, commit: dict[str, Any], chain_id: str, pub_key: bytes) -> None:
+    """Hand a commit's precommit to the oracle, as if it had been seen on the signer's wire."""
+    (signature,) = commit["signatures"]
+    if signature["block_id_flag"] != _BLOCK_SIGNED:
+        story.broken.append(f"height {commit['height']} was committed without the validator's signature")
+        return
+    parts = commit["block_id"]["parts"]
+    block = BlockID(bytes.fromhex(commit["block_id"]["hash"]), parts["total"], bytes.fromhex(parts["hash"]))
+    place = (MessageType.PRECOMMIT, int(commit["height"]), commit["round"], block, _time(signature["timestamp"]))
+    request = encode_request(SignVoteRequest(chain_id, Vote(*place), skip_extension_signing=True))
+    reply = encode_reply(VoteReply(Vote(*place, signature=base64.b64decode(signature["signature"]))))
+    now = time.monotonic()
+    oracle(Observation("rpc", 0, now, now, pub_key, request, reply))
+    story.verified = oracle.signed
+    story.double_signs = oracle.double_signs
+    story.broken = [str(violation) for violation in oracle.violations]
+
+
+def _time(text: str) -> Time:
+    """RFC 3339 in UTC with up to nine decimals, which is more than datetime keeps."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    return Time(int(datetime.fromisoformat(f"{whole}+00:00").timestamp()), int(fraction.ljust(9, "0") or 0))
+
+
+def _journal(log_file: Path) -> Iterator[list[float]]:
+    """The milliseconds of the signatures that the signer's log has told since the last look; never ends."""
+    with log_file.open(encoding="utf-8", errors="replace") as log:
+        rest = ""
+        while True:
+            *lines, rest = (rest + log.read()).split("\n")
+            yield [float(entry["ms"]) for entry in map(_entry, lines) if entry.get("event") == "signed"]
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+
+
+def _tail(log_file: Path) -> str:
+    return "\n".join(log_file.read_text(errors="replace").splitlines()[-20:])
