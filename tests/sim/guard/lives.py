@@ -14,6 +14,7 @@ from cmkms.guard.file import GuardFile
 from cmkms.guard.fuse import Fuse
 from cmkms.guard.guard import Guard
 from cmkms.guard.hrs import HRS, NEVER
+from cmkms.status import FuseStatus
 from tests.sim.guard.disk import Killed, SimulatedDisk
 from tests.unit.guard.world import CLOCKS, record, request
 
@@ -52,21 +53,23 @@ class Lives:
     def start(self) -> None:
         """Begin a life: what `open_guard` does between birth and answer. The fuse's marker is looked for first."""
         assert self.guard is None, "this life has begun"
-        fuse = Fuse(self.disk, FUSE)
-        if self.disk.exists(FUSE):
-            fuse.blow("found at start", 0.0)
-        file: GuardFile | None = None
         try:
-            if fuse.blown is None:
-                file = GuardFile.open(self.disk, GUARD)
-        except DiskError as error:
-            fuse.blow(str(error), 0.0)
+            self.guard = self._open()
         except Killed:
             self.disk.kill()
-            return
-        self.guard = Guard(GUARD, file, fuse, CLOCKS)
-        if file is not None:
-            assert file.record.hrs >= self.highest, "the watermark went back over a restart"
+
+    def _open(self) -> Guard:
+        fuse = Fuse(self.disk, FUSE)
+        if self.disk.exists(FUSE):
+            fuse.blown = FuseStatus("found at start", 0.0)
+            return Guard(GUARD, None, fuse, CLOCKS)
+        try:
+            file = GuardFile.open(self.disk, GUARD)
+        except DiskError as error:
+            fuse.blow(str(error), 0.0)
+            return Guard(GUARD, None, fuse, CLOCKS)
+        assert file.record.hrs >= self.highest, "the watermark went back over a restart"
+        return Guard(GUARD, file, fuse, CLOCKS)
 
     def ask(self, sign_bytes: bytes) -> Verdict | None:
         """Ask the living guard; None if the process died over it. Holds every ACCEPTED against all there ever were."""
