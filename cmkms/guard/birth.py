@@ -256,11 +256,11 @@ class _Opening:
         state = _read_state(site)
         if state is None:
             return
-        if state.hrs > record.hrs:
+        why = _says_more(state, record)
+        if why:
             raise GuardRefusedError(
-                f"{site.state_file} says {state.hrs}, above the guard's {record.hrs}: another signer has signed with "
-                f"this key since. Stop that signer, then: cmkms state import --home {site.home.path} "
-                f"{site.chain_id} {site.state_file}"
+                f"{site.state_file} says {state.hrs}, {why}: another signer has signed with this key since. "
+                f"Stop that signer, then: cmkms state import --home {site.home.path} {site.chain_id} {site.state_file}"
             )
         aside = site.state_file.with_name(f"{site.state_file.name}.imported-at-{record.hrs.height}")
         self._disk.rename(site.state_file, aside)
@@ -328,6 +328,15 @@ def _read_state(site: GuardSite) -> SignState | None:
     except FileNotFoundError:
         return None
     return parse_state(data, str(site.state_file), site.chain_id, site.verify)
+
+
+def _says_more(state: SignState, record: GuardRecord) -> str:
+    """Say how a state file knows, or may know, of a signature that the guard does not; empty if it does not."""
+    if state.hrs > record.hrs:
+        return f"above the guard's {record.hrs}"
+    if state.hrs == record.hrs and record.sign_bytes is not None and state.sign_bytes != record.sign_bytes:
+        return "where the guard holds other sign-bytes"
+    return ""
 
 
 def _unborn(site: GuardSite) -> str:

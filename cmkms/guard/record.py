@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
-from enum import IntFlag
+from dataclasses import dataclass
 from typing import Final
 
 from cmkms.errors import BrokenInvariantError, OperatorError
@@ -57,10 +56,10 @@ class RecordTooLargeError(OperatorError):
     """A chain id, member id or sign-bytes that does not fit the record."""
 
 
-class _Flag(IntFlag):
-    ARMED = 1
-    SEALED = 2
-    PAUSED = 4
+# Plain integers: IntFlag takes 10 us of the hot path.
+_ARMED: Final = 1
+_SEALED: Final = 2
+_PAUSED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,22 @@ class GuardRecord:
 
     def advanced(self, hrs: HRS, sign_bytes: bytes | None, accepted_at: int) -> GuardRecord:
         """Return the record that follows this one when the watermark moves."""
-        return replace(self, sequence=self.sequence + 1, hrs=hrs, sign_bytes=sign_bytes, accepted_at=accepted_at)
+        # Spelt out: on the hot path, and `replace` takes five times as long.
+        return GuardRecord(
+            self.chain_id,
+            self.member_id,
+            self.key_hash,
+            self.nonce,
+            self.generation,
+            self.sequence + 1,
+            self.armed,
+            hrs,
+            sign_bytes,
+            accepted_at,
+            self.paused,
+            self.max_height,
+            self.allowed_height,
+        )
 
 
 def encode_record(record: GuardRecord) -> bytes:
@@ -178,11 +192,11 @@ def _unpack(data: bytes) -> GuardRecord:
             nonce=nonce,
             generation=GenerationId(generation_number, generation_hash),
             sequence=sequence,
-            armed=bool(flags & _Flag.ARMED),
+            armed=bool(flags & _ARMED),
             hrs=HRS(height, round_, Step(step)),
-            sign_bytes=None if flags & _Flag.SEALED else sign_bytes[:bytes_length],
+            sign_bytes=None if flags & _SEALED else sign_bytes[:bytes_length],
             accepted_at=accepted_at,
-            paused=bool(flags & _Flag.PAUSED),
+            paused=bool(flags & _PAUSED),
             max_height=max_height or None,
             allowed_height=allowed_height or None,
         )
@@ -191,14 +205,10 @@ def _unpack(data: bytes) -> GuardRecord:
 
 
 def _flags(record: GuardRecord) -> int:
-    flags = _Flag(0)
-    if record.armed:
-        flags |= _Flag.ARMED
-    if record.sign_bytes is None:
-        flags |= _Flag.SEALED
-    if record.paused:
-        flags |= _Flag.PAUSED
-    return int(flags)
+    armed = _ARMED if record.armed else 0
+    sealed = _SEALED if record.sign_bytes is None else 0
+    paused = _PAUSED if record.paused else 0
+    return armed | sealed | paused
 
 
 def _bound(what: str, height: int | None) -> int:
