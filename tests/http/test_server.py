@@ -166,6 +166,8 @@ async def test_stopping_is_fast_with_idle_and_slow_clients(served: Served) -> No
     started = time.monotonic()
     await served.server.stop()
     assert time.monotonic() - started < 0.7  # 0.45 by its own limits
+    await asyncio.sleep(0)
+    assert served.open_connections() == 0
     await asyncio.wait_for(ended(idle_reader), 1)
     await asyncio.wait_for(ended(slow_reader), 1)
 

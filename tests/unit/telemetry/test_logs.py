@@ -156,9 +156,11 @@ def test_errors_of_uvicorn_are_written(log_pipe: LogPipe) -> None:
 @pytest.mark.parametrize("log_format", ["console", "plain", "json"])
 def test_text_from_the_wire_cannot_start_a_line_or_drive_the_terminal(log_pipe: LogPipe, log_format: str) -> None:
     log_pipe.configure(log_format)
-    structlog.get_logger().info("refused", chain="a\n2026-01-01 forged\x1b]0;title\x07\u2028\x9b31m")
+    logger = structlog.get_logger()
+    logger.info("refused", chain="a\n2026-01-01 forged\x1b]0;title\x07\u2028\x9b31m", who="\x1b]0;\x07")
+    logger.info("refused\nforged\x1b]0;title\x07\u2028\x9b31m")
     text = log_pipe.text()
-    assert len(text.splitlines()) == 1
+    assert len(text.splitlines()) == 2
     assert "\x1b]" not in text
     assert "\x07" not in text
     assert "\x9b" not in text
