@@ -137,7 +137,7 @@ def _find(table: Mapping[str, object], setting: Setting[Any], where: str, source
     texts = _texts(value, setting.kind)
     if texts is None:
         return Given((), source, label, fault=f" = {_show(value)}: expected {_FORMS[setting.kind]}")
-    return Given(texts, source, label)
+    return Given(texts, source, label, quoted=setting.kind is not Kind.NUMBER)
 
 
 def _texts(value: object, kind: Kind) -> tuple[str, ...] | None:

@@ -28,6 +28,7 @@ class Given:
 
     `source` is its origin in a word, `label` names it in an error, `joiner` stands there between name and value. A
     value of a form that its setting cannot have (a number for a name) has no items but a `fault`, which says so.
+    Numbers are not `quoted`.
     """
 
     texts: tuple[str, ...]
@@ -35,10 +36,11 @@ class Given:
     label: str
     joiner: str = " = "
     fault: str = ""
+    quoted: bool = True
 
     def describe(self, text: str) -> str:
         """Name the value and show one item of it."""
-        return f"{self.label}{self.joiner}{toml_string(cut(text))}"
+        return f"{self.label}{self.joiner}{toml_string(cut(text)) if self.quoted else cut(text)}"
 
 
 class Problems:

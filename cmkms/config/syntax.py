@@ -37,10 +37,10 @@ MAX_CHAIN_ID_BYTES: Final = 50
 MAX_UNIX_PATH_BYTES: Final = 107
 """unix(7): sun_path has 108 bytes, the last is a NUL."""
 
-MIN_TTL_SECONDS: Final = 0.05
+MIN_TTL_SECONDS: Final = Decimal("0.05")
 """A lease shorter than the heartbeat of 40 ms could never be held."""
 
-MAX_TTL_SECONDS: Final = 600.0
+MAX_TTL_SECONDS: Final = Decimal(600)
 """A lease is what a cluster waits for after its holder's death: ten minutes are a slip of the pen."""
 
 MAX_BLOCK_RATE: Final = 1000
