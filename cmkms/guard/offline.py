@@ -21,8 +21,8 @@ from cmkms.guard.birth import (
     write_new_guard,
 )
 from cmkms.guard.born import BornMarker, read_marker, render_marker
-from cmkms.guard.disk import Disk
-from cmkms.guard.file import GuardFile, survey
+from cmkms.guard.disk import Disk, LockHeldError
+from cmkms.guard.file import GuardBusyError, GuardFile, survey
 from cmkms.guard.fuse import read_fuse
 from cmkms.guard.generation import NO_GENERATION, GenerationId, Member
 from cmkms.guard.guard import GuardClocks
@@ -60,6 +60,11 @@ class GuardReport:
     fuse: FuseStatus | None
     damage: tuple[str, ...]
     problems: tuple[str, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Return why `record` may not be the last one that was answered: every problem but the fuse, which is first."""
+        return self.problems if self.fuse is None else self.problems[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,8 @@ def export_state(site: GuardSite, key: ConsensusKey) -> bytes:
     """Return the guard's watermark in CometBFT's form: what a plain node goes on from.
 
     Takes the home's lock: exported beside a running signer, it would be out of date at once. The signature is made
-    anew where it is not at hand; a majority, here the only guard, has accepted exactly these bytes.
+    anew where it is not at hand; a majority, here the only guard, has accepted exactly these bytes. Raises
+    GuardRefusedError for a guard whose record may not be its last: rotten, copied, restored, another's.
     """
     lock = HomeLock(site.home, "cmkms state export")
     try:
@@ -142,11 +148,20 @@ def export_state(site: GuardSite, key: ConsensusKey) -> bytes:
     finally:
         lock.close()
     record = report.record
-    if record is None:
-        raise GuardRefusedError(f"chain {site.chain_id} has no guard to export from: {'; '.join(report.problems)}")
+    if record is None or report.doubts:
+        # The highest readable record may be an older one: a node that goes on from it signs the newest point again.
+        raise GuardRefusedError(
+            f"chain {site.chain_id} has no guard to export from: {'; '.join(report.problems)}. Nothing in this home "
+            f"says for certain what was signed last"
+        )
+    if released is not None and released.hrs > record.hrs:
+        raise GuardRefusedError(
+            f"{site.path} stands at {record.hrs}, but {released.hrs} was signed: an older guard was restored. See "
+            f"`cmkms guard replace --help`"
+        )
     if released is not None and released.hrs == record.hrs:
         return render_state(released)
-    if record.sign_bytes is None or report.problems:
+    if record.sign_bytes is None or report.fuse is not None:
         return render_state(SignState(record.hrs))
     return render_state(SignState(record.hrs, record.sign_bytes, key.sign(record.sign_bytes)))
 
@@ -172,8 +187,8 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
     The new guard is sealed strictly: nothing at or below the seal is ever signed again. Raises GuardRefusedError
     where the old guard's readable record stands higher than what was given, and StateFileError.
     """
-    readable = readable_record(site.path)
-    marker = read_marker(site.home.born_marker(site.chain_id))
+    marker = _readable_marker(site)
+    readable = _left_behind(site, marker)
     now = int(SYSTEM_CLOCKS.wall())
     if isinstance(source, Path):
         state = _read_state(site, source)
@@ -184,11 +199,7 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
         floor = Floor(HRS(source, MAX_ROUND, Step.PRECOMMIT), None, 0, f"the operator's word (--above {source})")
     if floor.hrs == NEVER:
         raise GuardRefusedError(f"{floor.origin} says that nothing was ever signed; a guard that was born has signed")
-    if readable is not None and readable.hrs > floor.hrs:
-        raise GuardRefusedError(
-            f"the old guard's record can still be read and stands at {readable.hrs}, above {floor.hrs}: the given "
-            f"point is too low. Use --above {readable.hrs.height}, or a newer state file"
-        )
+    _refuse_too_low(readable, floor.hrs)
     before = marker.generation if marker else readable.generation if readable else NO_GENERATION
     return Replacement(readable, floor.hrs, floor, before)
 
@@ -202,6 +213,8 @@ def replace_guard(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord
     try:
         if site.path.exists():
             _refuse_if_busy(site, disk)
+        # Once more: the signer may have gone on while its operator read the plan.
+        _refuse_too_low(_left_behind(site, _readable_marker(site)), plan.seal)
         return _replace(site, disk, plan)
     finally:
         lock.close()
@@ -209,12 +222,16 @@ def replace_guard(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord
 
 def _replace(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord:
     path, home = site.path, site.home
-    fresh = path.with_name("guard.new")
+    fresh = _fresh_path(site)
     disk.make_dir(path.parent)
     record = write_new_guard(site, disk, plan.floor, plan.before, path=fresh)
     file = GuardFile.open(disk, fresh)
     try:
-        file.write(replace(file.record, sequence=file.record.sequence + 1, armed=True))
+        old = plan.readable
+        # A pause or a last height is how a key moves elsewhere: a new file does not undo it.
+        switches = (False, None) if old is None else (old.paused, old.max_height)
+        sequence = file.record.sequence + 1
+        file.write(replace(file.record, sequence=sequence, armed=True, paused=switches[0], max_height=switches[1]))
         armed = file.record
     finally:
         file.close()
@@ -235,6 +252,37 @@ def _replace(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord:
     return armed
 
 
+def _fresh_path(site: GuardSite) -> Path:
+    return site.path.with_name("guard.new")
+
+
+def _readable_marker(site: GuardSite) -> BornMarker | None:
+    try:
+        return read_marker(site.home.born_marker(site.chain_id))
+    except CmkmsError:
+        return None
+
+
+def _left_behind(site: GuardSite, marker: BornMarker | None) -> GuardRecord | None:
+    """Return the highest readable record of the guard that is to be replaced.
+
+    A replacement that was killed when the old file had left its place has left its own, which the marker names.
+    """
+    if not site.path.exists() and marker is not None:
+        fresh = readable_record(_fresh_path(site))
+        if fresh is not None and not marker.fits(fresh):
+            return fresh
+    return readable_record(site.path)
+
+
+def _refuse_too_low(readable: GuardRecord | None, seal: HRS) -> None:
+    if readable is not None and readable.hrs > seal:
+        raise GuardRefusedError(
+            f"the old guard's record can still be read and stands at {readable.hrs}, above {seal}: the given point is "
+            f"too low. Use --above {readable.hrs.height}, or a newer state file"
+        )
+
+
 def _check_height(height: int) -> None:
     if not 1 <= height <= MAX_HEIGHT:
         raise OperatorError(f"{height} is no height; expected 1 to {MAX_HEIGHT}")
@@ -244,6 +292,8 @@ def _refuse_if_busy(site: GuardSite, disk: Disk) -> None:
     """Raise GuardBusyError where a live process holds the old guard; any other fault of it is why it is replaced."""
     try:
         disk.open_locked(site.path).close()
+    except LockHeldError as error:
+        raise GuardBusyError(f"{error}: two signers on one home would sign twice. Stop it first") from error
     except OSError:
         return
 
@@ -290,6 +340,8 @@ def _record_problems(site: GuardSite, record: GuardRecord | None, marker: BornMa
         problems.append("its born marker is missing")
     elif marker is not None and (why := marker.fits(record)):
         problems.append(f"it does not belong to its born marker: {why}")
+    elif marker is not None and ((member := marker.member(site.member_id)) is None or member.identity != site.identity):
+        problems.append(f"it was born with another identity than {site.home.identity_file} holds")
     return problems
 
 

@@ -29,22 +29,21 @@ from cmkms.guard.guard import LowersWatermarkError
 from cmkms.guard.hrs import HRS, MAX_ROUND, NEVER, Step
 from tests.sim.guard.disk import Chance
 from tests.sim.guard.lives import FUSE, GUARD, Lives, disk_error
-from tests.unit.guard.oracle import STEPS, Asked, Oracle
+from tests.unit.guard.oracle import Asked, Oracle
 from tests.unit.guard.world import precommit, prevote, proposal
 
-messages = st.builds(
-    Asked,
-    kind=st.sampled_from(sorted(STEPS)),
-    height=st.integers(1, 4),
-    round=st.integers(0, 1),
-    block=st.integers(0, 2),
-    time=st.integers(7, 8),
+points = {"height": st.integers(1, 4), "round": st.integers(0, 1), "block": st.integers(0, 2), "time": st.integers(7, 8)}
+messages = st.one_of(
+    st.builds(Asked, kind=st.sampled_from(["prevote", "precommit"]), **points, pol=st.none()),
+    st.builds(Asked, kind=st.just("proposal"), **points, pol=st.integers(-1, 1)),
 )
 error_numbers = st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS])
 
 
 def sign_bytes(asked: Asked) -> bytes:
-    make = {"proposal": proposal, "prevote": prevote, "precommit": precommit}[asked.kind]
+    if asked.pol is not None:
+        return proposal(asked.height, asked.round, asked.block, asked.time, asked.pol)
+    make = prevote if asked.kind == "prevote" else precommit
     return make(asked.height, asked.round, asked.block, asked.time)
 
 
@@ -177,7 +176,7 @@ class GuardMachine(RuleBasedStateMachine):
         self.lives.disk.rot(GUARD, slot * 8192 + at)
         self.lives.disk.rot(GUARD, slot * 8192 + 4096 + at)
 
-    # ------------------------------------------------------------------------------------------------------ the next life
+    # --------------------------------------------------------------------------------------------------- the next life
 
     @precondition(dead)
     @rule()

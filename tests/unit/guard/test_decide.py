@@ -207,7 +207,8 @@ class TestExhaustively:
 
     def test_all_sequences_of_five_requests_at_one_height(self) -> None:
         """Long sequences over few messages: two points, two blocks and nil, two times."""
-        few = [one for one in WORLD if one.kind == "precommit" and one.height == 1 and (one.time == 7 or one.block == 1)]
+        world = [one for one in WORLD if one.kind == "precommit" and one.height == 1]
+        few = [one for one in world if one.time == 7 or one.block == 1]
         assert len(few) == 8
 
         def explore(guard: GuardState, oracle: Oracle, depth: int) -> None:

@@ -19,7 +19,7 @@ def test_height_counts_before_round_and_round_before_step() -> None:
 
 
 def test_never_is_below_everything_that_can_be_signed() -> None:
-    assert all(NEVER < HRS(0, 0, step) for step in Step if step is not Step.NONE)
+    assert all(HRS(0, 0, step) > NEVER for step in Step if step is not Step.NONE)
 
 
 @pytest.mark.parametrize(("height", "round_"), [(0, 0), (MAX_HEIGHT, MAX_ROUND)])
