@@ -51,6 +51,16 @@ async def test_a_client_that_says_nothing_is_let_go(fast_exchange: float, served
     assert time.monotonic() - started == pytest.approx(fast_exchange, abs=0.3)
 
 
+async def test_a_connection_in_use_lives_longer_than_one_exchange_may_take(
+    fast_exchange: float, served: Served
+) -> None:
+    reader, writer = await served.connect()
+    for _ in range(6):
+        writer.write(REQUEST)
+        await asyncio.wait_for(reader.readuntil(b"ok"), 3)
+        await asyncio.sleep(fast_exchange / 4)
+
+
 async def test_a_request_sent_byte_by_byte_is_ended_in_time(fast_exchange: float, served: Served) -> None:
     reader, writer = await served.connect()
     end = asyncio.create_task(ended(reader))
@@ -75,7 +85,8 @@ async def test_a_body_that_never_ends_is_ended_in_time(fast_exchange: float, ser
     assert b" 405 " in await end
 
 
-async def test_answers_that_nobody_reads_are_ended_in_time(fast_exchange: float, served: Served) -> None:
+async def ask_without_reading(served: Served) -> socket.socket:
+    """A connection whose answers fill all buffers on the way."""
     served.running().servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -83,6 +94,11 @@ async def test_answers_that_nobody_reads_are_ended_in_time(fast_exchange: float,
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, (served.address.host, served.address.port))
     await loop.sock_sendall(sock, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+    return sock
+
+
+async def test_answers_that_nobody_reads_are_ended_in_time(fast_exchange: float, served: Served) -> None:
+    sock = await ask_without_reading(served)
     assert served.open_connections() == 1
     for _ in range(50):
         await asyncio.sleep(fast_exchange / 4)
@@ -160,14 +176,14 @@ async def test_stopping_is_fast_with_idle_and_slow_clients(served: Served) -> No
     await idle_reader.readuntil(b"ok")
     slow_reader, slow_writer = await served.connect()
     slow_writer.write(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
-    _, unread_writer = await served.connect()
-    unread_writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
-    await asyncio.sleep(0.1)
+    unread = await ask_without_reading(served)
+    await asyncio.sleep(0.3)
     started = time.monotonic()
     await served.server.stop()
     assert time.monotonic() - started < 0.7  # 0.45 by its own limits
     await asyncio.sleep(0)
     assert served.open_connections() == 0
+    unread.close()
     await asyncio.wait_for(ended(idle_reader), 1)
     await asyncio.wait_for(ended(slow_reader), 1)
 
