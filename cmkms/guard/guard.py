@@ -70,6 +70,11 @@ class Guard:
         """This guard's fuse."""
         return self._fuse
 
+    @property
+    def blown(self) -> str:
+        """Why the fuse is blown; empty while it is whole."""
+        return self._fuse.blown.reason if self._fuse.blown else ""
+
     def accept(self, request: AcceptRequest) -> Verdict:
         """Decide one request. When this returns ACCEPTED, the bytes are durable."""
         blown = self._fuse.blown

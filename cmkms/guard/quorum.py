@@ -24,10 +24,9 @@ from cmkms.guard.decide import (
     Verdict,
 )
 from cmkms.guard.generation import GenerationId
-from cmkms.guard.guard import Guard
 from cmkms.privval.signbytes import differ_only_in_timestamp
 
-__all__ = ["Granted", "NoGuard", "Outcome", "Quorum", "SoleQuorum"]
+__all__ = ["Acceptor", "Granted", "NoGuard", "Outcome", "Quorum", "SoleQuorum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,19 @@ Outcome = Granted | Held | Conflict | Sealed | Regression | Refused
 _TRANSIENT: Final = frozenset(
     {RefusedBecause.NOT_ARMED, RefusedBecause.FUSE, RefusedBecause.PAUSED, RefusedBecause.GENERATION}
 )
+
+
+class Acceptor(Protocol):
+    """A guard, as its quorum sees it."""
+
+    def accept(self, request: AcceptRequest) -> Verdict:
+        """Decide one request; ACCEPTED means durable."""
+        ...
+
+    @property
+    def blown(self) -> str:
+        """Why the guard's fuse is blown; empty while it is whole."""
+        ...
 
 
 class Quorum(Protocol):
@@ -80,7 +92,7 @@ class NoGuard:
 class SoleQuorum:
     """The quorum of a generation with a single member: its own guard decides, at once."""
 
-    def __init__(self, guard: Guard, key_hash: bytes, generation: GenerationId) -> None:
+    def __init__(self, guard: Acceptor, key_hash: bytes, generation: GenerationId) -> None:
         self._guard = guard
         self._key_hash = key_hash
         self._generation = generation
@@ -105,8 +117,8 @@ class SoleQuorum:
     @property
     def waiting_for(self) -> str:
         """See `Quorum.waiting_for`."""
-        blown = self._guard.fuse.blown
-        return f"the guard's fuse is blown: {blown.reason}" if blown else ""
+        blown = self._guard.blown
+        return f"the guard's fuse is blown: {blown}" if blown else ""
 
     def _accept(self, sign_bytes: bytes) -> Verdict:
         return self._guard.accept(AcceptRequest.of(self._key_hash, self._generation, sign_bytes))

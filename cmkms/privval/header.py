@@ -35,7 +35,7 @@ class SignBytesHeader:
 
 
 def read_header(data: bytes) -> SignBytesHeader:
-    """Read the header of canonical sign-bytes, length prefix included. Raises SignBytesError for what it cannot walk."""
+    """Read the header of canonical sign-bytes, length prefix included. Raises SignBytesError where it cannot walk."""
     try:
         return _walk(data)
     except (IndexError, struct.error, UnicodeDecodeError, KeyError) as error:
@@ -56,23 +56,31 @@ def _walk(data: bytes) -> SignBytesHeader:
     if data[at] == _ROUND:
         round_ = _SFIXED64.unpack_from(data, at + 1)[0]
         at += 9
-    block_id, timestamp, chain_id = _VOTE_TAGS
+    tags = _VOTE_TAGS
     if kind is SignedMsgType.PROPOSAL:
-        block_id, timestamp, chain_id = _PROPOSAL_TAGS
-        if data[at] == _POL_ROUND:
-            at += 1
-            while data[at] >= _CONTINUES:
-                at += 1
-            at += 1
+        tags = _PROPOSAL_TAGS
+        at = _past_pol_round(data, at)
+    return SignBytesHeader(kind, height, round_, _chain_id(data, at, *tags))
+
+
+def _past_pol_round(data: bytes, at: int) -> int:
+    if data[at] != _POL_ROUND:
+        return at
+    at += 1
+    while data[at] >= _CONTINUES:
+        at += 1
+    return at + 1
+
+
+def _chain_id(data: bytes, at: int, block_id: int, timestamp: int, chain_id: int) -> str:
+    """Walk past block id and timestamp, which are shorter than 128 bytes, to the last field."""
     if data[at] == block_id:
         at += 2 + data[at + 1]
     if data[at] != timestamp:
         raise SignBytesError("these are no sign-bytes of a vote or proposal: no timestamp")
     at += 2 + data[at + 1]
-    name = ""
-    if at < len(data) and data[at] == chain_id:
-        name = data[at + 2 : at + 2 + data[at + 1]].decode()
-        at += 2 + data[at + 1]
-    if at != len(data):
+    if at == len(data):
+        return ""
+    if data[at] != chain_id or at + 2 + data[at + 1] != len(data):
         raise SignBytesError("these are no sign-bytes of a vote or proposal: an unknown field")
-    return SignBytesHeader(kind, height, round_, name)
+    return data[at + 2 :].decode()
