@@ -38,10 +38,15 @@ class Chain:
         self.signer = signer
 
     def start(self, height: int = 1) -> None:
-        """Start both, the node first, and wait for `height`."""
-        self.node.start()
-        self.node.wait_until_it_listens_for_a_signer()
-        self.signer.start()
+        """Start both, in the order that is sure to work, and wait for `height`."""
+        if self.signer.waits_for_its_node:
+            self.signer.start()
+            self.signer.wait_until_ready()
+            self.node.start()
+        else:
+            self.node.start()
+            self.node.wait_until_it_listens_for_a_signer()
+            self.signer.start()
         self.node.wait_for_height(height, _BLOCKS_SECONDS)
 
     def grow(self, blocks: int, seconds: float = _BLOCKS_SECONDS) -> float:

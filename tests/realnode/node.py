@@ -17,10 +17,9 @@ from typing import Any
 
 import httpx
 
-from cmkms.harness.signer_process import free_port
 from tests.realnode.binaries import Program, binary
 from tests.realnode.commits import Committed, check_commit
-from tests.realnode.process import Child, wait_until
+from tests.realnode.process import Child, quiet_port, wait_until
 
 __all__ = ["Node", "Transport"]
 
@@ -65,11 +64,11 @@ class Node:
         self.key_file = directory / "handed-over" / "priv_validator_key.json"
         self._home = directory / "node"
         self._executable = binary(program)
-        self._privval_port = free_port()
+        self._privval_port = quiet_port()
         # Not in `directory`: the path of a Unix socket has 107 bytes at most.
         self._socket_folder = tempfile.TemporaryDirectory(prefix="cmkms-node-")
         self._socket = Path(self._socket_folder.name) / "privval.sock"
-        rpc_port = free_port()
+        rpc_port = quiet_port()
         self._rpc = httpx.Client(base_url=f"http://127.0.0.1:{rpc_port}", timeout=_RPC_SECONDS)
         self._child = Child(
             [str(self._executable), "node", "--home", str(self._home), "--proxy_app=persistent_kvstore"],
@@ -187,7 +186,7 @@ class Node:
         addresses = {
             "": {"priv_validator_laddr": self.laddr},
             "rpc": {"laddr": f"tcp://127.0.0.1:{rpc_port}"},
-            "p2p": {"laddr": f"tcp://127.0.0.1:{free_port()}"},
+            "p2p": {"laddr": f"tcp://127.0.0.1:{quiet_port()}"},
         }
         for settings in (_CONFIG, addresses):
             for table, values in settings.items():

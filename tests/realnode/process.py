@@ -6,13 +6,15 @@ Nothing here knows what runs inside; nodes and signers are made of it.
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Child", "NotInTimeError", "wait_until"]
+__all__ = ["Child", "NotInTimeError", "quiet_port", "wait_until"]
 
 # Seconds that a process gets after SIGTERM before it is killed. v0.38 may wait for its signer while it stops.
 _PATIENCE_AFTER_SIGTERM = 5.0
@@ -23,9 +25,34 @@ _POLL = 0.02
 # Lines of a log shown when something did not happen in time.
 _TAIL_LINES = 30
 
+# Where ports for tests begin: above the well-known ones of databases and web servers.
+_FIRST_PORT = 20_000
+
+# Ports given to one of this run's programs, which may not listen yet.
+_PORTS_GIVEN: set[int] = set()
+
 
 class NotInTimeError(AssertionError):
     """Something that must happen did not, within its time."""
+
+
+def quiet_port() -> int:
+    """A free port of the loopback below those that the kernel hands out by itself.
+
+    A port asked for by binding to 0 is one of the kernel's own: with hundreds of short connections about, it may be in
+    use again before the program that it was meant for listens there.
+    """
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(_FIRST_PORT, end)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _PORTS_GIVEN:
+            _PORTS_GIVEN.add(port)
+            return port
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, what: str, logs: Callable[[], str] = str) -> float:

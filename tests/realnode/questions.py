@@ -263,7 +263,7 @@ SCRIPTS: Mapping[str, tuple[Question, ...]] = {
     ),
     "proofs of lock that cannot be": (
         _ask("a proof of lock in round -2", _proposal(5, 0, pol=-2), _STRICTER),
-        _ask("a proof of lock in the proposal's own round", _proposal(6, 1, pol=1), _STRICTER),
+        _ask("a proof of lock in the proposal's own round", _proposal(6, 1, pol=1)),
     ),
     "an absurd height": (
         _ask("height 100", _prevote(100)),

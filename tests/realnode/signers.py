@@ -14,9 +14,12 @@ from typing import Protocol
 
 from cmkms.harness.signer_process import CmkmsProcess
 from tests.realnode.binaries import REFERENCE_SIGNER, binary
-from tests.realnode.process import Child
+from tests.realnode.process import Child, quiet_port
 
 __all__ = ["CmkmsSigner", "ReferenceSigner", "Signer", "Watermark"]
+
+# Seconds from `cmkms start` to a healthy answer: one by design, the rest is for a machine with much other work.
+_READY_SECONDS = 30.0
 
 _FRESH_STATE = '{"height": "0", "round": 0, "step": 0}'
 
@@ -38,8 +41,17 @@ class Signer(Protocol):
         """Whether its process runs."""
         ...
 
+    @property
+    def waits_for_its_node(self) -> bool:
+        """Whether it may be started long before its node."""
+        ...
+
     def start(self) -> None:
         """Start it: it dials the node by itself."""
+        ...
+
+    def wait_until_ready(self) -> None:
+        """Wait until its own start is over."""
         ...
 
     def kill_9(self) -> None:
@@ -82,9 +94,16 @@ class ReferenceSigner:
     def alive(self) -> bool:
         return self._child.alive
 
+    @property
+    def waits_for_its_node(self) -> bool:
+        return False
+
     def start(self) -> None:
         """Start it: the node must listen already."""
         self._child.start()
+
+    def wait_until_ready(self) -> None:
+        """It says nothing about that; it takes milliseconds."""
 
     def kill_9(self) -> None:
         self._child.kill_9()
@@ -109,15 +128,23 @@ class CmkmsSigner:
 
     def __init__(self, directory: Path, chain_id: str, validator_addr: str, key_file: Path) -> None:
         self._replica = CmkmsProcess(directory, chain_id, [validator_addr])
+        self._replica.http_addr = f"127.0.0.1:{quiet_port()}"
         self._replica.initialise(key_file)
 
     @property
     def alive(self) -> bool:
         return self._replica.alive
 
+    @property
+    def waits_for_its_node(self) -> bool:
+        return True
+
     def start(self) -> None:
         """Start it. The first time says what only an operator can know: that this key has never signed."""
         self._replica.start()
+
+    def wait_until_ready(self) -> None:
+        self._replica.wait_healthy(_READY_SECONDS)
 
     def kill_9(self) -> None:
         self._replica.kill()

@@ -15,7 +15,7 @@ from tests.realnode.node import Node
 
 pytestmark = pytest.mark.realnode
 
-# Seconds. After a crash of its signer a node may notice only at its next ping (3.3 s), and accepts within 3 s.
+# Seconds. After a crash of its signer a node may notice only at its next ping (3.3 s); the rest is the signer's start.
 _AFTER_A_CRASH = 20.0
 
 
