@@ -16,7 +16,7 @@ from cmkms.guard.decide import Accepted, Conflict, Refused, Sealed, Verdict
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.file import GuardFile
 from cmkms.guard.generation import NO_GENERATION, GenerationId, Member, next_generation
-from cmkms.guard.hrs import HRS, NEVER
+from cmkms.guard.hrs import NEVER
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.released import load_released
 from cmkms.guard.state_file import SignState, StateFileError
@@ -100,9 +100,9 @@ def write_marker(site: GuardSite, nonce: bytes = NONCE, *, generation: Generatio
     path.write_bytes(render_marker(marker, CHAIN))
 
 
-def write_guard(site: GuardSite, *, armed: bool = True, at: HRS = hrs(50, 0, 3), held: bytes | None = STORED) -> None:
+def write_guard(site: GuardSite, *, armed: bool) -> None:
     site.path.parent.mkdir(mode=0o700, exist_ok=True)
-    record = GuardRecord(CHAIN, "node-0", KEY_HASH, NONCE, first_generation(), 7, armed, at, held, NOW)
+    record = GuardRecord(CHAIN, "node-0", KEY_HASH, NONCE, first_generation(), 7, armed, hrs(50, 0, 3), STORED, NOW)
     GuardFile.create(DISK, site.path, record)
 
 
@@ -131,24 +131,26 @@ def expected(state: State, *, never_signed: bool, marker: Marker, there: There) 
     if there is There.ROTTEN:
         return Outcome.FUSED
     if there is There.ABSENT:
-        if marker is not Marker.ABSENT:
-            return Outcome.REFUSED  # lost
-        match state, never_signed:
-            case State.EMPTY, _:
-                return Outcome.REFUSED
-            case State.ABSENT, True:
-                return Outcome.ARMED
-            case State.ABSENT, False:
-                return Outcome.UNBORN
-            case _, True:
-                return Outcome.REFUSED  # two words that contradict each other
-            case _, False:
-                return Outcome.ARMED
+        return Outcome.REFUSED if marker is not Marker.ABSENT else expected_birth(state, never_signed=never_signed)
     if marker is Marker.ANOTHERS:
         return Outcome.REFUSED  # copied or restored
     if state in {State.EMPTY, State.ABOVE, State.NO_BYTES, State.OTHER_BYTES}:
         return Outcome.REFUSED  # it knows, or may know, of a signature that the guard does not hold
     return Outcome.ARMED
+
+
+def expected_birth(state: State, *, never_signed: bool) -> Outcome:
+    match state, never_signed:
+        case State.ABSENT, True:
+            return Outcome.ARMED
+        case State.ABSENT, False:
+            return Outcome.UNBORN
+        case State.EMPTY, _:
+            return Outcome.REFUSED
+        case _, True:
+            return Outcome.REFUSED  # two words that contradict each other
+        case _, False:
+            return Outcome.ARMED
 
 
 @dataclass(frozen=True)
@@ -269,9 +271,7 @@ class TestBirthFromAStateFile:
 
 class TestAfterBirth:
     def test_each_birth_has_a_nonce_and_a_generation_of_its_own(self, tmp_path: Path) -> None:
-        opened = []
-        for name in ("a", "b"):
-            opened.append(born(make_site(tmp_path / name), never_signed=True))
+        opened = [born(make_site(tmp_path / name), never_signed=True) for name in ("a", "b")]
         assert opened[0].generation != opened[1].generation
         assert opened[0].generation.number == opened[1].generation.number == 1
 
@@ -287,7 +287,7 @@ class TestAfterBirth:
         born(site, never_signed=True).guard.close()
         site.path.unlink()
         for never_signed in (False, True):
-            with pytest.raises(GuardRefusedError, match="lost.*guard replace"):
+            with pytest.raises(GuardRefusedError, match=r"lost.*guard replace"):
                 open_guard(site, DISK, never_signed=never_signed)
 
     def test_a_guard_of_another_birth_in_its_place_is_refused(self, tmp_path: Path) -> None:

@@ -32,10 +32,11 @@ from tests.sim.guard.lives import FUSE, GUARD, Lives, disk_error
 from tests.unit.guard.oracle import Asked, Oracle
 from tests.unit.guard.world import precommit, prevote, proposal
 
-points = {"height": st.integers(1, 4), "round": st.integers(0, 1), "block": st.integers(0, 2), "time": st.integers(7, 8)}
+points = (st.integers(1, 4), st.integers(0, 1), st.integers(0, 2), st.integers(7, 8))
+"""Height, round, block, time."""
 messages = st.one_of(
-    st.builds(Asked, kind=st.sampled_from(["prevote", "precommit"]), **points, pol=st.none()),
-    st.builds(Asked, kind=st.just("proposal"), **points, pol=st.integers(-1, 1)),
+    st.builds(Asked, st.sampled_from(["prevote", "precommit"]), *points, st.none()),
+    st.builds(Asked, st.just("proposal"), *points, st.integers(-1, 1)),
 )
 error_numbers = st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS])
 
