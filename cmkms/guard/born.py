@@ -58,7 +58,7 @@ def read_marker(path: Path) -> BornMarker | None:
         return None
     try:
         return _parse(json.loads(data))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise MarkerError(f"{path}: not a born marker ({error!r}); see `cmkms guard replace --help`") from error
 
 

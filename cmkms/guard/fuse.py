@@ -49,5 +49,5 @@ def read_fuse(path: Path) -> FuseStatus | None:
         return FuseStatus(str(marker["reason"]), float(marker["since"]))
     except FileNotFoundError:
         return None
-    except (CmkmsError, ValueError, KeyError, TypeError) as error:
+    except (CmkmsError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         return FuseStatus(f"the fuse's marker {path} is there but cannot be read ({error})", 0.0)

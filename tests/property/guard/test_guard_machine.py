@@ -240,5 +240,6 @@ def test_any_life_of_a_guard() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_many_long_lives_of_a_guard() -> None:
-    run_state_machine_as_test(GuardMachine, settings=settings(max_examples=3000, stateful_step_count=80))
+    run_state_machine_as_test(GuardMachine, settings=settings(max_examples=1200, stateful_step_count=60))

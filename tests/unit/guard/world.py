@@ -39,7 +39,7 @@ NOW: Final = 1_800_000_000
 """Unix seconds at which the tests' clock stands still."""
 
 GOLDEN_CHAIN: Final = "golden-1"
-GOLDEN_PUB_KEY: Final = bytes.fromhex("feaa5f6283593397e90ae15328a7bddf79e4216ffae6a31b5af638fc58e52d27")
+GOLDEN_PUB_KEY: Final = bytes.fromhex("feaa5f6283593397e90ae15328a7bddfb1e4216ffae6a31b5af638fc58e52d27")
 
 
 def block(number: int) -> BlockID:
