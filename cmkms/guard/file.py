@@ -16,6 +16,8 @@ One write at a time; a failed write or sync leaves the file unusable for good (`
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -24,7 +26,16 @@ from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
 from cmkms.guard.disk import Disk, LockHeldError, OpenFile
 from cmkms.guard.record import RECORD_BYTES, GuardRecord, RecordDamagedError, decode_record, encode_record
 
-__all__ = ["BLOCK_BYTES", "FILE_BYTES", "GuardBusyError", "GuardFile", "GuardRottenError", "Survey", "survey"]
+__all__ = [
+    "BLOCK_BYTES",
+    "FILE_BYTES",
+    "GuardBusyError",
+    "GuardFile",
+    "GuardRottenError",
+    "GuardUnopenedError",
+    "Survey",
+    "survey",
+]
 
 BLOCK_BYTES: Final = 4096
 """A physical sector of today's drives: what one failing write can take with it."""
@@ -37,6 +48,14 @@ _PADDING: Final = bytes(BLOCK_BYTES - RECORD_BYTES)
 
 class GuardBusyError(OperatorError):
     """Another live process holds this guard: only one may."""
+
+
+class GuardUnopenedError(OperatorError):
+    """The guard's file is there but cannot be opened at all."""
+
+
+class GuardUnreachableError(OperatorError):
+    """The guard's file cannot be opened as it lies there; what is in it is not known to be bad."""
 
 
 class GuardRottenError(DiskError):
@@ -96,7 +115,7 @@ class GuardFile:
     def open(cls, disk: Disk, path: Path) -> GuardFile:
         """Open, lock and judge the file, and rewrite its highest record so that it is certainly on disk.
 
-        Raises GuardBusyError, GuardRottenError (content), DiskError (I/O), FileNotFoundError.
+        Raises GuardBusyError, GuardUnopenedError, GuardRottenError (content), DiskError (I/O), FileNotFoundError.
         """
         try:
             file = disk.open_locked(path)
@@ -108,7 +127,11 @@ class GuardFile:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise DiskError(f"cannot open the guard file {path}: {error}") from error
+            # Nothing was read and nobody was answered: a wrong user or a symbolic link is no reason for the fuse.
+            raise GuardUnopenedError(
+                f"cannot open the guard file {path}: {error.strerror or error}; run cmkms as the user that owns it, "
+                f"with the file itself in its place"
+            ) from error
         try:
             return cls._judged(path, file)
         except BaseException:
@@ -165,6 +188,16 @@ class GuardFile:
         """Close the file and drop its lock."""
         self._usable = False
         self._file.close()
+
+
+def _why_unreachable(path: Path, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return f"the guard {path} is a symbolic link, which is never followed; put the file itself there"
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return f"the guard {path} may not be opened by user {os.geteuid()}: start cmkms as the user who owns its home"
+    if error.errno == errno.EROFS:
+        return f"the guard {path} lies on a file system that is mounted read-only: see what the kernel says of its disk"
+    return f"the guard {path} cannot be opened: {error.strerror or error}"
 
 
 def _slot(record: GuardRecord) -> bytes:
