@@ -503,7 +503,7 @@ class TestWhereTheKeyLies:
 
     def test_an_unknown_chain_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "config.toml").write_text(TWO_CHAINS)
-        with pytest.raises(ConfigError, match='no chain "three" in .*: --chain-id with one of one, two'):
+        with pytest.raises(ConfigError, match=r'no chain "three" in .*: --chain-id with one of one, two'):
             locate_key_file(Flags(home=str(tmp_path), chain_id="three"), {})
 
     def test_the_only_table_needs_no_name(self, tmp_path: Path) -> None:
