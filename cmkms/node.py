@@ -31,7 +31,7 @@ from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum
 from cmkms.guard.released import load_released, store_released
 from cmkms.guard.state_file import SignState
 from cmkms.hardening import harden_process
-from cmkms.http.address import ListenAddress, hosts_for
+from cmkms.http.address import hosts_for
 from cmkms.http.app import create_app
 from cmkms.http.server import HttpServer
 from cmkms.keys.identity import load_identity
@@ -189,7 +189,7 @@ class _Replica:
         return self._exit_code
 
     def _http(self) -> HttpServer:
-        address = ListenAddress(self._config.http_addr.host, self._config.http_addr.port)
+        address = self._config.http_addr
         app = create_app(self.status, self._metrics, allowed_hosts=hosts_for(address))
         return HttpServer(app, address)
 

@@ -1,4 +1,4 @@
-"""Where the HTTP server listens: reads `http_addr` and binds the socket, so that a failure names the address.
+"""Where the HTTP server listens: binds the socket of `http_addr`, so that a failure names the address.
 
 The socket is bound here and not by uvicorn, which would end the whole process when a port is taken.
 """
@@ -10,17 +10,16 @@ import contextlib
 import errno
 import ipaddress
 import socket
-from dataclasses import dataclass
 from typing import Final
 
-from cmkms.errors import ConfigError, OperatorError
+from cmkms.config import HostPort
+from cmkms.errors import OperatorError
 
-__all__ = ["ListenAddress", "bind", "hosts_for", "parse_http_addr"]
+__all__ = ["bind", "hosts_for"]
 
 BACKLOG: Final = 32
 """Connections that wait to be accepted; the loop accepts within milliseconds."""
 
-_MAX_PORT: Final = 65535
 _LOCALHOST: Final = "localhost"
 
 _ADVICE: Final = {
@@ -30,33 +29,7 @@ _ADVICE: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """A host and a TCP port. An empty host means all interfaces; port 0 lets the kernel choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_http_addr(text: str) -> ListenAddress:
-    """Read `HOST:PORT`, `[IPV6]:PORT` or `:PORT`.
-
-    Raises:
-        ConfigError: `text` is none of these.
-    """
-    host, colon, port = text.strip().rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    number = int(port) if port.isascii() and port.isdecimal() and len(port) <= len(str(_MAX_PORT)) else -1
-    if not colon or not 0 <= number <= _MAX_PORT or bracketed != (":" in host):
-        raise ConfigError(f"http_addr: {text!r} is no address; expected HOST:PORT, [IPV6]:PORT or :PORT, as in :8080")
-    return ListenAddress(host, number)
-
-
-def hosts_for(address: ListenAddress) -> tuple[str, ...]:
+def hosts_for(address: HostPort) -> tuple[str, ...]:
     """Host names that requests may name when listening on `address`: those of loopback there, any (empty) elsewhere.
 
     Keeps a web page in the operator's browser from reading a signer on loopback by DNS rebinding.
@@ -72,7 +45,7 @@ def _is_loopback(host: str) -> bool:
     return host == _LOCALHOST
 
 
-async def bind(address: ListenAddress) -> socket.socket:
+async def bind(address: HostPort) -> socket.socket:
     """Bind and listen; IPv4 and IPv6 at once where the address means all interfaces and the kernel has both.
 
     Raises:
@@ -93,7 +66,7 @@ async def bind(address: ListenAddress) -> socket.socket:
     raise OperatorError(f"http_addr {address}: cannot listen: {reason} (--http-addr, or http_addr in config.toml)")
 
 
-def _bind_all(address: ListenAddress) -> socket.socket:
+def _bind_all(address: HostPort) -> socket.socket:
     try:
         return _listen(socket.AF_INET6, ("::", address.port), dual_stack=True)
     except OSError as error:

@@ -18,7 +18,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cmkms.http.address import BACKLOG, ListenAddress, bind
+from cmkms.config import HostPort
+from cmkms.http.address import BACKLOG, bind
 
 __all__ = ["EXCHANGE_SECONDS", "MAX_CONNECTIONS", "HttpServer"]
 
@@ -47,14 +48,14 @@ _HEADERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "no
 class HttpServer:
     """Serves one application at one address, from `start` to `stop`, in the running loop."""
 
-    def __init__(self, app: ASGIApp, address: ListenAddress) -> None:
+    def __init__(self, app: ASGIApp, address: HostPort) -> None:
         """Take the application and where to listen; nothing is opened yet."""
         self._app = app
         self._address = address
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> ListenAddress:
+    async def start(self) -> HostPort:
         """Listen and serve; the address really bound (the port is the kernel's choice if 0 was asked for).
 
         Raises:
@@ -77,7 +78,7 @@ class HttpServer:
             ready.cancel()
         task.add_done_callback(_report_end)
         self._server, self._task = server, task
-        return ListenAddress(host, port)
+        return HostPort(host, port)
 
     async def stop(self) -> None:
         """Stop listening and end every connection: within 0.5 s, whatever the clients do. Does nothing if stopped."""

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from cmkms.http.address import ListenAddress
+from cmkms.config import HostPort
 from cmkms.http.app import create_app
 from cmkms.http.server import HttpServer
 from cmkms.status import ChainStatus, ConnectionStatus, GuardStatus, LastSigned, NodeStatus
@@ -27,8 +27,8 @@ class Served:
     def __init__(self) -> None:
         self.status = node_status()
         self.metrics = Metrics("1.0", [MeasuredChain("testnet-1", (ADDRESS,))])
-        self.server = HttpServer(create_app(self.snapshot, self.metrics), ListenAddress("127.0.0.1", 0))
-        self.address = ListenAddress("127.0.0.1", 0)
+        self.server = HttpServer(create_app(self.snapshot, self.metrics), HostPort("127.0.0.1", 0))
+        self.address = HostPort("127.0.0.1", 0)
         self.client = httpx.AsyncClient(verify=False)  # noqa: S501 - no TLS here; loading the CAs takes 40 ms
         self._writers: list[asyncio.StreamWriter] = []
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 import uvloop
 
+from cmkms.config import HostPort
 from cmkms.errors import OperatorError
-from cmkms.http.address import ListenAddress
 from cmkms.http.app import create_app
 from cmkms.http.server import MAX_CONNECTIONS, MAX_HEADER_BYTES, HttpServer
 
@@ -211,7 +211,7 @@ async def test_a_taken_port_is_an_error_with_the_address_and_what_to_do(served: 
 
 
 async def test_all_interfaces_serve_both_families(served: Served) -> None:
-    server = HttpServer(create_app(served.snapshot, served.metrics), ListenAddress("", 0))
+    server = HttpServer(create_app(served.snapshot, served.metrics), HostPort("", 0))
     bound = await server.start()
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"http://127.0.0.1:{bound.port}/healthz")).text == "ok"
