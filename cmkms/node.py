@@ -109,8 +109,8 @@ def _open_chains(config: NodeConfig, never_signed: frozenset[str], log: Filterin
             broken.append((chain.id, error))
     if not chains:
         raise OperatorError("\n".join(str(error) for _, error in broken) or "no chain is configured")
-    for chain_id, error in broken:
-        log.error("this chain is not served", chain=chain_id, reason=str(error))
+    for chain_id, why in broken:
+        log.error("this chain is not served", chain=chain_id, reason=str(why))
     return chains
 
 
