@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmkms.errors import DiskError, OperatorError, SecretFileError
-from cmkms.home import Home, create_durably, make_private_dir, read_bounded, read_secret, write_durably
+from cmkms.home import Home, create_durably, make_private_dir, read_bounded, read_secret, rename_durably, write_durably
 
 MAX_BYTES = 100
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -299,6 +299,19 @@ class TestCreateDurably:
         (directory / "file").symlink_to("nowhere")
         with pytest.raises(FileExistsError):
             create_durably(directory / "file", b"new")
+
+
+class TestRenameDurably:
+    def test_a_file_gets_its_new_name_and_replaces_what_had_it(self, secret: Path) -> None:
+        new = secret.with_name("new")
+        new.write_bytes(b"old content")
+        rename_durably(secret, new)
+        assert new.read_bytes() == b"hush"
+        assert not secret.exists()
+
+    def test_a_missing_file_is_a_disk_error_that_names_both(self, directory: Path) -> None:
+        with pytest.raises(DiskError, match=f"^{directory}/a: could not be renamed to b: No such file"):
+            rename_durably(directory / "a", directory / "b")
 
 
 class TestMakePrivateDir:
