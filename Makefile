@@ -65,7 +65,7 @@ lint-mypy: $(DEV) ## mypy, strict
 
 .PHONY: lint-pyright
 lint-pyright: $(DEV) ## pyright, strict
-	$(BIN)/basedpyright --level error
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
 
 .PHONY: lint-imports
 lint-imports: $(DEV) ## the layers, and what the pure parts may import
