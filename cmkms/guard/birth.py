@@ -110,8 +110,8 @@ def open_guard(
 ) -> OpenedGuard | Unborn:
     """Open the guard of `site`, or give birth to it. `never_signed` is the operator's word for a key without a state.
 
-    Raises GuardRefusedError, StateFileError, GuardBusyError, OperatorError; DiskError where not even birth can be
-    written. A guard that cannot be trusted comes back with its fuse blown.
+    Raises GuardRefusedError, StateFileError, GuardBusyError, GuardUnopenedError, OperatorError; DiskError where not
+    even birth can be written. A guard that cannot be trusted comes back with its fuse blown.
     """
     opening = _Opening(site, disk, clocks)
     if opening.fuse.blown is not None:

@@ -54,10 +54,6 @@ class GuardUnopenedError(OperatorError):
     """The guard's file is there but cannot be opened at all."""
 
 
-class GuardUnreachableError(OperatorError):
-    """The guard's file cannot be opened as it lies there; what is in it is not known to be bad."""
-
-
 class GuardRottenError(DiskError):
     """The file's content cannot be trusted: it must never answer again (the fuse)."""
 
@@ -128,10 +124,7 @@ class GuardFile:
             raise
         except OSError as error:
             # Nothing was read and nobody was answered: a wrong user or a symbolic link is no reason for the fuse.
-            raise GuardUnopenedError(
-                f"cannot open the guard file {path}: {error.strerror or error}; run cmkms as the user that owns it, "
-                f"with the file itself in its place"
-            ) from error
+            raise GuardUnopenedError(_why_unopened(path, error)) from error
         try:
             return cls._judged(path, file)
         except BaseException:
@@ -190,7 +183,7 @@ class GuardFile:
         self._file.close()
 
 
-def _why_unreachable(path: Path, error: OSError) -> str:
+def _why_unopened(path: Path, error: OSError) -> str:
     if error.errno == errno.ELOOP:
         return f"the guard {path} is a symbolic link, which is never followed; put the file itself there"
     if error.errno in {errno.EACCES, errno.EPERM}:

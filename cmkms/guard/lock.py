@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from cmkms.errors import OperatorError
+from cmkms.errors import DiskError, OperatorError
 from cmkms.home import Home, make_private_dir
 
 __all__ = ["HomeLock", "HomeLockedError"]
@@ -27,7 +28,10 @@ class HomeLock:
     def __init__(self, home: Home, holder: str) -> None:
         """Take the lock; `holder` says who this is to whoever finds it taken. Raises HomeLockedError, DiskError."""
         make_private_dir(home.data_dir)
-        self._descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise DiskError(f"{home.lock_file}: cannot be opened to lock the home: {error.strerror}") from error
         try:
             self._take(home.lock_file, holder)
         except BaseException:
@@ -43,8 +47,10 @@ class HomeLock:
                 f"{path.parent.parent} is in use by {who or 'another process'}: two signers on one home would sign "
                 f"twice. Stop it first"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{holder} (process {os.getpid()})\n".encode()[:_MAX_HOLDER_BYTES], 0)
+        with suppress(OSError):
+            # The lock is held; a full disk only keeps the next one from learning by whom.
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{holder} (process {os.getpid()})\n".encode()[:_MAX_HOLDER_BYTES], 0)
 
     def close(self) -> None:
         """Let the home go."""

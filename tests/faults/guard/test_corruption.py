@@ -101,7 +101,9 @@ def test_blocks_in_any_other_order_are_never_read_as_an_older_state(sound: bytes
         judge(b"".join(chosen), newest)
 
 
-def test_two_slots_of_different_times_are_rot(sound: bytes, newest: GuardRecord, home: GuardSite, tmp_path: Path) -> None:
+def test_two_slots_of_different_times_are_rot(
+    sound: bytes, newest: GuardRecord, home: GuardSite, tmp_path: Path
+) -> None:
     older = make_site(tmp_path)
     opened = open_guard(older, DISK, never_signed=True, clocks=CLOCKS)
     assert isinstance(opened, OpenedGuard)
