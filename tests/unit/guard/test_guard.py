@@ -1,0 +1,184 @@
+"""One guard over its file: what it answers, what it writes, and what it tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cmkms.errors import BrokenInvariantError, DiskError
+from cmkms.guard.decide import Accepted, Held, Refused, RefusedBecause
+from cmkms.guard.file import GuardFile
+from cmkms.guard.fuse import Fuse
+from cmkms.guard.guard import Guard
+from cmkms.guard.hrs import MAX_HEIGHT, NEVER
+from cmkms.guard.record import GuardRecord
+from tests.sim.guard.disk import SimulatedDisk
+from tests.sim.guard.lives import disk_error
+from tests.unit.guard.world import NOW, Clock, hrs, precommit, prevote, proposal, record, request
+
+GUARD = Path("/simulated/guard")
+
+
+class Setup:
+    """A guard on a simulated disk, with a clock that the test sets."""
+
+    def __init__(self, first: GuardRecord) -> None:
+        self.disk = SimulatedDisk()
+        self.clock = Clock()
+        self.told: list[str] = []
+        self.fuse = Fuse(self.disk, Path("/simulated/fuse.json"))
+        GuardFile.create(self.disk, GUARD, first)
+        self.guard = Guard(GUARD, GuardFile.open(self.disk, GUARD), self.fuse, self.clock.clocks)
+        self.guard.on_fuse = self.told.append
+
+    def ask(self, sign_bytes: bytes) -> object:
+        return self.guard.accept(request(sign_bytes))
+
+    @property
+    def platter(self) -> bytes:
+        return bytes(self.disk.media[GUARD].platter)
+
+
+@pytest.fixture
+def one() -> Setup:
+    """Stands at 5/0/3."""
+    return Setup(record(hrs(5, 0, 3), precommit(5)))
+
+
+class TestAccepting:
+    def test_an_acceptance_is_written_once_and_a_repeat_writes_nothing(self, one: Setup) -> None:
+        before = one.disk.operations
+        assert one.ask(precommit(6)) == Accepted(advances=True)
+        written = one.disk.operations
+        assert written > before
+        for again in (precommit(6), precommit(6, at=7), precommit(6, number=2), prevote(6), proposal(5)):
+            one.ask(again)
+        assert one.disk.operations == written
+
+    def test_what_is_written_carries_point_bytes_and_time(self, one: Setup) -> None:
+        one.clock.now = NOW + 99.9
+        one.ask(precommit(6))
+        kept = one.guard.record
+        assert kept is not None
+        assert (kept.hrs, kept.sign_bytes, kept.accepted_at) == (hrs(6, 0, 3), precommit(6), NOW + 99)
+
+    def test_the_time_that_a_write_took_is_told(self, one: Setup) -> None:
+        took: list[float] = []
+        one.guard.on_sync = took.append
+        one.ask(precommit(6))
+        one.ask(precommit(6))
+        assert took == [0.0]
+
+    def test_switches_outlive_an_acceptance(self) -> None:
+        one = Setup(replace(record(hrs(5, 0, 3)), max_height=7, allowed_height=9000))
+        one.ask(precommit(6))
+        assert one.guard.record is not None
+        assert (one.guard.record.max_height, one.guard.record.allowed_height) == (7, 9000)
+        assert isinstance(one.ask(precommit(8)), Refused)
+
+    @pytest.mark.parametrize(
+        ("given", "because"),
+        [({"paused": True}, RefusedBecause.PAUSED), ({"armed": False}, RefusedBecause.NOT_ARMED)],
+    )
+    def test_a_switch_in_the_record_refuses(self, given: dict[str, bool], because: RefusedBecause) -> None:
+        verdict = Setup(replace(record(NEVER), **given)).ask(precommit(1))  # type: ignore[arg-type]
+        assert isinstance(verdict, Refused)
+        assert verdict.because is because
+
+
+class TestTheCeiling:
+    def test_a_hostile_height_is_refused_and_uses_nothing_up(self, one: Setup) -> None:
+        verdict = one.ask(precommit(MAX_HEIGHT))
+        assert isinstance(verdict, Refused)
+        assert verdict.because is RefusedBecause.CEILING
+        assert one.ask(precommit(6)) == Accepted(advances=True)
+
+    def test_it_rises_with_the_time_since_the_last_acceptance(self, one: Setup) -> None:
+        assert one.guard.ceiling() == 2005
+        one.clock.now += 60
+        assert one.guard.ceiling() == 6005
+        one.ask(precommit(6))
+        assert one.guard.ceiling() == 2006
+
+    def test_the_first_height_of_all_is_free(self) -> None:
+        one = Setup(record(NEVER))
+        assert one.guard.ceiling() is None
+        assert one.ask(precommit(5_000_000)) == Accepted(advances=True)
+
+    def test_the_operator_lifts_it_without_moving_the_watermark(self, one: Setup) -> None:
+        one.guard.allow_height(10_000)
+        assert one.guard.ceiling() == 10_000
+        assert one.ask(precommit(5, at=7)) == Held(precommit(5))
+
+
+class TestTheFuse:
+    def test_it_is_told_once_with_its_reason(self, one: Setup) -> None:
+        one.disk.sync_error = disk_error()
+        verdict = one.ask(precommit(6))
+        one.ask(precommit(6))
+        one.guard.blow_fuse("another reason")
+        assert isinstance(verdict, Refused)
+        assert verdict.because is RefusedBecause.FUSE
+        assert len(one.told) == 1
+        assert "Input/output error" in one.told[0]
+        assert one.guard.status().state == "fused"
+
+    def test_that_its_marker_could_not_be_written_is_told_too(self, one: Setup) -> None:
+        one.disk.full = True
+        one.guard.blow_fuse("a reason")
+        assert one.told == ["a reason (the marker could not be written either)"]
+
+    def test_nothing_is_raised_behind_it(self, one: Setup) -> None:
+        one.guard.blow_fuse("a reason")
+        before = one.platter
+        with pytest.raises(DiskError, match="fuse"):
+            one.guard.raise_to(hrs(9), None)
+        with pytest.raises(DiskError, match="fuse"):
+            one.guard.allow_height(9)
+        assert one.platter == before
+
+    def test_a_guard_with_neither_file_nor_fuse_is_a_bug(self, one: Setup) -> None:
+        with pytest.raises(BrokenInvariantError):
+            Guard(GUARD, None, one.fuse, one.clock.clocks)
+
+    def test_without_a_file_it_still_shows_what_could_be_read(self, one: Setup) -> None:
+        one.fuse.blow("rotten", 0.0)
+        guard = Guard(GUARD, None, one.fuse, one.clock.clocks, last_record=record(hrs(5, 0, 3)))
+        assert guard.status().height == 5
+        assert isinstance(guard.accept(request(precommit(6))), Refused)
+
+
+class TestTheFile:
+    def test_a_record_that_does_not_follow_is_a_bug_and_is_not_written(self, one: Setup) -> None:
+        file = one.guard._file
+        assert file is not None
+        before = one.platter
+        last = file.record
+        for wrong in (
+            last,
+            replace(last, sequence=last.sequence + 2),
+            replace(last, sequence=last.sequence + 1, hrs=hrs(4, 9, 3)),
+        ):
+            with pytest.raises(BrokenInvariantError, match="does not follow"):
+                file.write(wrong)
+        assert one.platter == before
+
+    def test_every_write_goes_to_the_other_slot(self, one: Setup) -> None:
+        sequences = []
+        for height in range(6, 10):
+            one.ask(precommit(height))
+            assert one.guard.record is not None
+            sequences.append(one.guard.record.sequence)
+        assert sequences == list(range(sequences[0], sequences[0] + 4))
+
+    def test_closed_it_answers_nothing_as_accepted(self, one: Setup) -> None:
+        one.guard.close()
+        assert isinstance(one.ask(precommit(6)), Refused)
+
+
+def test_its_status_is_its_record(one: Setup) -> None:
+    status = one.guard.status()
+    assert (status.state, status.height, status.round, status.step) == ("armed", 5, 0, 3)
+    assert (status.sealed, status.generation, status.fuse) == (False, 1, None)
