@@ -11,8 +11,9 @@ import gc
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvloop
@@ -31,9 +32,7 @@ from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum
 from cmkms.guard.released import load_released, store_released
 from cmkms.guard.state_file import SignState
 from cmkms.hardening import harden_process
-from cmkms.http.address import hosts_for
-from cmkms.http.app import create_app
-from cmkms.http.server import HttpServer
+from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
 from cmkms.signing import REFUSE_AFTER_SECONDS, Signer
 from cmkms.status import ChainStatus, GuardStatus, LastSigned, NodeStatus
@@ -43,6 +42,9 @@ from cmkms.telemetry.journal import Journal
 from cmkms.telemetry.logs import configure_logging
 from cmkms.telemetry.metrics import MeasuredChain, Metrics
 from cmkms.validators import Desk, Link, Observer, TroubleKind
+
+if TYPE_CHECKING:
+    from cmkms.http.server import HttpServer
 
 __all__ = ["run"]
 
@@ -166,12 +168,15 @@ class _Replica:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        http = self._http()
-        address = await http.start()
+        listening = await bind(self._config.http_addr)
         tasks = self._start_links(loop)
         tasks += [asyncio.create_task(self._keep_released()), asyncio.create_task(self._remind_unborn())]
         for task in tasks:
             task.add_done_callback(self._task_ended)
+        # A node that is starting waits 3 s for its signer, and FastAPI takes longer to import than all the rest: the
+        # validators are dialled already, and the loop stays free for them.
+        http = await asyncio.to_thread(_make_http, self.status, self._metrics, hosts_for(self._config.http_addr))
+        address = await http.start(listening)
         # What lives from here on lives for good: the collector need not look at it while a vote waits.
         gc.collect()
         gc.freeze()
@@ -187,11 +192,6 @@ class _Replica:
         notify("STOPPING=1")
         await self._shut_down(tasks, http)
         return self._exit_code
-
-    def _http(self) -> HttpServer:
-        address = self._config.http_addr
-        app = create_app(self.status, self._metrics, allowed_hosts=hosts_for(address))
-        return HttpServer(app, address)
 
     def _start_links(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[None]]:
         identity = load_identity(self._config.home.identity_file)
@@ -283,6 +283,13 @@ class _Replica:
             leader_addr=str(self._config.raft_addr),
             chains=tuple(_chain_status(one) for one in self._chains),
         )
+
+
+def _make_http(snapshot: Callable[[], NodeStatus], metrics: Metrics, hosts: tuple[str, ...]) -> HttpServer:
+    from cmkms.http.app import create_app  # noqa: PLC0415 - see `serve`
+    from cmkms.http.server import HttpServer  # noqa: PLC0415
+
+    return HttpServer(create_app(snapshot, metrics, allowed_hosts=hosts))
 
 
 class _Tally:

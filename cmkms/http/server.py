@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cmkms.config import HostPort
-from cmkms.http.address import BACKLOG, bind
+from cmkms.http.address import BACKLOG
 
 __all__ = ["EXCHANGE_SECONDS", "MAX_CONNECTIONS", "HttpServer"]
 
@@ -46,22 +46,16 @@ _HEADERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "no
 
 
 class HttpServer:
-    """Serves one application at one address, from `start` to `stop`, in the running loop."""
+    """Serves one application on one listening socket, from `start` to `stop`, in the running loop."""
 
-    def __init__(self, app: ASGIApp, address: HostPort) -> None:
-        """Take the application and where to listen; nothing is opened yet."""
+    def __init__(self, app: ASGIApp) -> None:
+        """Take the application; nothing is served yet."""
         self._app = app
-        self._address = address
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> HostPort:
-        """Listen and serve; the address really bound (the port is the kernel's choice if 0 was asked for).
-
-        Raises:
-            OperatorError: the address cannot be had.
-        """
-        sock = await bind(self._address)
+    async def start(self, sock: socket.socket) -> HostPort:
+        """Serve on a socket that listens (`address.bind`), which is the server's from here on; returns its address."""
         host, port = sock.getsockname()[:2]
         server = _Server(_config(self._app))
         task = asyncio.create_task(server.serve(sockets=[sock]), name="http")

@@ -12,6 +12,7 @@ import pytest_asyncio
 import uvicorn
 
 from cmkms.config import HostPort
+from cmkms.http.address import bind
 from cmkms.http.app import create_app
 from cmkms.http.server import HttpServer
 from cmkms.status import ChainStatus, ConnectionStatus, GuardStatus, LastSigned, NodeStatus
@@ -27,7 +28,7 @@ class Served:
     def __init__(self) -> None:
         self.status = node_status()
         self.metrics = Metrics("1.0", [MeasuredChain("testnet-1", (ADDRESS,))])
-        self.server = HttpServer(create_app(self.snapshot, self.metrics), HostPort("127.0.0.1", 0))
+        self.server = HttpServer(create_app(self.snapshot, self.metrics))
         self.address = HostPort("127.0.0.1", 0)
         self.client = httpx.AsyncClient(verify=False)  # noqa: S501 - no TLS here; loading the CAs takes 40 ms
         self._writers: list[asyncio.StreamWriter] = []
@@ -36,7 +37,7 @@ class Served:
         return self.status
 
     async def start(self) -> None:
-        self.address = await self.server.start()
+        self.address = await self.server.start(await bind(HostPort("127.0.0.1", 0)))
         self.client = httpx.AsyncClient(base_url=f"http://{self.address}", timeout=5, verify=False)  # noqa: S501 - as above
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

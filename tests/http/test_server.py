@@ -15,6 +15,7 @@ import uvloop
 
 from cmkms.config import HostPort
 from cmkms.errors import OperatorError
+from cmkms.http.address import bind
 from cmkms.http.app import create_app
 from cmkms.http.server import MAX_CONNECTIONS, MAX_HEADER_BYTES, HttpServer
 
@@ -190,8 +191,8 @@ async def test_stopping_is_fast_with_idle_and_slow_clients(served: Served) -> No
 
 async def test_after_a_stop_the_port_is_free(served: Served) -> None:
     await served.server.stop()
-    again = HttpServer(create_app(served.snapshot, served.metrics), served.address)
-    assert await again.start() == served.address
+    again = HttpServer(create_app(served.snapshot, served.metrics))
+    assert await again.start(await bind(served.address)) == served.address
     await again.stop()
 
 
@@ -201,18 +202,17 @@ async def test_stopping_twice_is_fine(served: Served) -> None:
 
 
 async def test_a_server_that_never_started_can_be_stopped(served: Served) -> None:
-    await HttpServer(create_app(served.snapshot, served.metrics), served.address).stop()
+    await HttpServer(create_app(served.snapshot, served.metrics)).stop()
 
 
 async def test_a_taken_port_is_an_error_with_the_address_and_what_to_do(served: Served) -> None:
-    second = HttpServer(create_app(served.snapshot, served.metrics), served.address)
     with pytest.raises(OperatorError, match=rf"{served.address}: cannot listen: another process .*--http-addr"):
-        await second.start()
+        await bind(served.address)
 
 
 async def test_all_interfaces_serve_both_families(served: Served) -> None:
-    server = HttpServer(create_app(served.snapshot, served.metrics), HostPort("", 0))
-    bound = await server.start()
+    server = HttpServer(create_app(served.snapshot, served.metrics))
+    bound = await server.start(await bind(HostPort("", 0)))
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"http://127.0.0.1:{bound.port}/healthz")).text == "ok"
         if bound.host == "::":
