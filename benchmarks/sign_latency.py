@@ -204,7 +204,7 @@ def _resident_megabytes(pid: int) -> float:
 
 def table(lines: list[Line], title: str) -> Table:
     """One row for each contender and transport: medians over the rounds, and p50 against the reference signer."""
-    out = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    out = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     out.add_column("signer", no_wrap=True)
     for heading in ("p50", "p90", "p99", "max", "sig/s", "CPU", "RSS", "ratio"):
         out.add_column(heading, justify="right", no_wrap=True)

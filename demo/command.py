@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from cmkms.harness.errors import NodeSideError
-from cmkms.harness.signer_process import SignerProcessError
 from demo import real_node, simulated
 from demo.pinned import COMETBFT, NotBuiltError, build
 from demo.stage import Stage
@@ -43,13 +43,14 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def choose_node(wanted: argparse.Namespace, console: Console) -> Path | None:
-    """The real node's executable, or None for the simulated one. Raises NotBuiltError."""
+    """The real node's executable, or None for the simulated one. Raises NotBuiltError, or FileNotFoundError."""
     if wanted.build_node:
         console.print(f"building {COMETBFT} (the first time takes a minute or two) ...", highlight=False)
         return build(COMETBFT)
-    found = None if wanted.simulated else shutil.which("cometbft")
-    named: Path | None = wanted.node
-    return named or (Path(found) if found else None)
+    if wanted.node is not None and shutil.which(wanted.node) is None:
+        raise FileNotFoundError(f"--node {wanted.node}: no such executable")
+    found = None if wanted.simulated else shutil.which(wanted.node or "cometbft")
+    return Path(found) if found else None
 
 
 async def perform(stage: Stage, story: Story, view: View, node: Path | None, transport: str) -> None:
@@ -58,7 +59,7 @@ async def perform(stage: Stage, story: Story, view: View, node: Path | None, tra
     play = simulated.play(stage, story, address) if node is None else real_node.play(stage, story, address, node)
     show = asyncio.create_task(play)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, show.cancel)
     while not show.done():
         view.refresh()
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> int:
     wanted, console = arguments(argv), Console()
     try:
         node = choose_node(wanted, console)
-    except NotBuiltError as error:
+    except (NotBuiltError, FileNotFoundError) as error:
         console.print(str(error), style="yellow", highlight=False)
         return _EXIT_USAGE
     with Stage(_CHAIN_ID) as stage:
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> int:
         except (asyncio.CancelledError, KeyboardInterrupt):
             story.tell("interrupted; everything is cleared away")
             return _EXIT_INTERRUPTED
-        except (NodeSideError, SignerProcessError, RuntimeError) as error:
+        except (NodeSideError, OSError, RuntimeError, subprocess.SubprocessError) as error:
             story.broken.append(str(error))
         finally:
             view.close()

@@ -1,0 +1,107 @@
+"""`python -m demo` and the benchmark, as a visitor runs them: they end by themselves, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Seconds. The demo takes three and the chain's own; the rest is for a busy machine.
+PATIENCE = 60.0
+
+# Seconds from Ctrl-C to the end.
+CLEARED_SECONDS = 5.0
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, *arguments]
+
+
+def environment(temporary: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+
+
+def run(temporary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(temporary),
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def processes_in(directory: Path) -> list[str]:
+    """Command lines of running processes that name a directory."""
+    lines: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+        if str(directory) in line:
+            lines.append(line)
+    return lines
+
+
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+def test_the_demo_kills_its_signer_goes_on_and_ends_with_every_promise_kept(transport: str, tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "demo", "--simulated", "--seconds", "4", "--transport", transport)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kill -9" in done.stdout
+    assert ": refused" in done.stdout
+    assert "the chain goes on" in done.stdout
+    assert "every promise kept" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert processes_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("after", [0.4, 1.0, 2.5, 5.0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupted_demo_leaves_neither_process_nor_file(
+    after: float, number: signal.Signals, tmp_path: Path
+) -> None:
+    arguments = command("-m", "demo", "--simulated", "--seconds", "30")
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, cwd=ROOT, env=environment(tmp_path)) as demo:
+        time.sleep(after)
+        demo.send_signal(number)
+        demo.wait(CLEARED_SECONDS)
+
+    assert list(tmp_path.iterdir()) == []
+    assert processes_in(tmp_path) == []
+
+
+def test_a_node_that_cannot_run_is_a_failure_that_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "demo", "--node", "/bin/false")
+
+    assert done.returncode == 1
+    assert "NOT as promised" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "demo", "--node", str(tmp_path / "cometbft"))
+
+    assert done.returncode == 2
+    assert "no such executable" in done.stdout
+
+
+def test_the_benchmark_measures_and_verifies(tmp_path: Path) -> None:
+    arguments = ("--without-go", "--heights", "20", "--rounds", "1", "--json", str(tmp_path / "runs.json"))
+    done = run(tmp_path, "benchmarks/sign_latency.py", *arguments)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cmkms tcp" in done.stdout
+    assert "cmkms unix" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.json"]
