@@ -69,13 +69,12 @@ class Link:
             # Python's IDNA codec, before any resolver is asked: a label of more than 63 characters, for one.
             return Trouble(TroubleKind.UNRESOLVED, f"{self._address.host} is no host name: {error}")
         self._conversation = talk
-        try:
-            return await talk.ended
-        finally:
-            if talk.ended.done():
-                self._conversation = None
-                self._requests += talk.requests
-                self._dialling_since = time.time()
+        # Shielded: a future dies with the task that awaits it, and `run` could not tell any more what to hang up.
+        trouble = await asyncio.shield(talk.ended)
+        self._conversation = None
+        self._requests += talk.requests
+        self._dialling_since = time.time()
+        return trouble
 
     async def _dial(self) -> Conversation:
         loop, address = asyncio.get_running_loop(), self._address

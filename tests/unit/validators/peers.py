@@ -38,6 +38,27 @@ class Peer:
         self._secret = None if plain else SecretConnection(self.identity)
         self._plain = bytearray()
 
+    def identify(self, identity: Ed25519PrivateKey) -> None:
+        """Be this node in the handshake to come."""
+        self.identity = identity
+        self._secret = SecretConnection(identity)
+
+    @property
+    def remote_key(self) -> bytes | None:
+        """The key that the signer has proven."""
+        return None if self._secret is None else self._secret.remote_key
+
+    async def handshake_and_ask(self, *requests: Request) -> None:
+        """Send the proof of identity and requests in one piece, as no node does."""
+        if self._secret is None:
+            raise TypeError("a plain connection has no handshake")
+        await self.send(self._secret.hello())
+        proof = b""
+        while not proof:
+            proof = self._secret.feed(await self.receive())
+        message = b"".join(delimited(encode_request(request)) for request in requests)
+        await self.send(proof + self._secret.seal(message))
+
     async def handshake(self) -> Self:
         if self._secret is not None:
             await self.send(self._secret.hello())
@@ -117,6 +138,7 @@ class Listener:
     def __init__(self, where: sockets.ListenAddress | None = None) -> None:
         self._where = where or sockets.ListenAddress("127.0.0.1", 0)
         self._listener = sockets.listen(self._where)
+        self._peers: list[Peer] = []
         if not self._where.path:
             self._where = sockets.ListenAddress(self._where.host, self._listener.getsockname()[1])
 
@@ -133,14 +155,19 @@ class Listener:
         return address_of(str(self._where))
 
     async def accept(self, seconds: float = PATIENCE) -> Peer:
-        return Peer(await sockets.accept(self._listener, seconds), plain=bool(self._where.path))
+        peer = Peer(await sockets.accept(self._listener, seconds), plain=bool(self._where.path))
+        self._peers.append(peer)
+        return peer
 
     async def meet(self) -> Peer:
         """Accept, and shake hands."""
         return await (await self.accept()).handshake()
 
     def close(self) -> None:
+        """Stop as a killed node does: every socket at once."""
         self._listener.close()
+        for peer in self._peers:
+            peer.close()
 
     def __enter__(self) -> Self:
         return self
