@@ -26,7 +26,15 @@ from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE
 from cmkms.guard.disk import Disk
 from cmkms.guard.file import GuardFile, survey
 from cmkms.guard.fuse import Fuse
-from cmkms.guard.generation import NO_GENERATION, NONCE_BYTES, GenerationId, Member, key_hash, next_generation
+from cmkms.guard.generation import (
+    NO_GENERATION,
+    NONCE_BYTES,
+    GenerationId,
+    Member,
+    first_generation,
+    key_hash,
+    next_generation,
+)
 from cmkms.guard.guard import Guard, GuardClocks
 from cmkms.guard.hrs import HRS, NEVER
 from cmkms.guard.record import GuardRecord
@@ -238,7 +246,7 @@ class _Opening:
         """Take a guard whose marker is gone only if it was certainly born here: alone, with this identity."""
         site = self._site
         member = Member(site.member_id, site.identity, record.nonce)
-        if record.generation != next_generation(site.chain_id, site.key_hash, NO_GENERATION, (member,)):
+        if record.generation != first_generation(site.chain_id, site.key_hash, member):
             raise GuardRefusedError(
                 f"{site.path} has no born marker, and this replica's identity is not the one that it was born with: "
                 f"restore {site.home.priv_dir}, or see `cmkms guard replace --help`"

@@ -11,7 +11,7 @@ import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from cmkms.errors import OperatorError
 from cmkms.guard.hrs import HRS, Step
@@ -86,12 +86,13 @@ def _load(data: bytes, source: str) -> dict[str, Any]:
     if len(data) > MAX_STATE_FILE_BYTES:
         _refuse(source, f"it has {len(data)} bytes, more than any state file")
     try:
-        fields = json.loads(data, object_pairs_hook=_unique)
+        loaded: object = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         _refuse(source, f"it is not whole JSON ({error}); an empty or torn file says nothing about what was signed")
-    if not isinstance(fields, dict):
+    if not isinstance(loaded, dict):
         _refuse(source, "expected a JSON object")
-    for name in fields.keys() - _FIELDS:
+    fields = cast("dict[str, Any]", loaded)
+    for name in sorted(fields.keys() - _FIELDS):
         dialect = _DIALECTS.get(name)
         hint = f"; this is the form of {dialect}, whose import comes with a later release" if dialect else ""
         _refuse(source, f"unknown field {name!r}{hint}")

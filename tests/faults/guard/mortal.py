@@ -49,6 +49,9 @@ class _MortalFile:
         self._disk = disk
         self._file = file
 
+    def size(self) -> int:
+        return self._file.size()
+
     def read(self, offset: int, length: int) -> bytes:
         return self._file.read(offset, length)
 
@@ -80,7 +83,7 @@ def in_a_process_that_dies(work: Callable[[], None]) -> bool:
         try:
             work()
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it was, the parent learns of it by the exit code
             traceback.print_exc()
         finally:
             os._exit(code)

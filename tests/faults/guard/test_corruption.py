@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,8 @@ def test_a_slot_gone_in_both_copies_is_rot_whichever_it_is(sound: bytes, newest:
 
 def test_blocks_in_any_other_order_are_never_read_as_an_older_state(sound: bytes, newest: GuardRecord) -> None:
     blocks = [sound[start : start + BLOCK_BYTES] for start in range(0, FILE_BYTES, BLOCK_BYTES)]
-    for order in range(4**4):
-        chosen = [blocks[order // 4**place % 4] for place in range(4)]
-        judge(b"".join(chosen), newest)
+    for order in product(range(4), repeat=4):
+        judge(b"".join(blocks[index] for index in order), newest)
 
 
 def test_two_slots_of_different_times_are_rot(

@@ -12,7 +12,7 @@ import resource
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,15 @@ from tests.unit.guard.world import CLOCKS, make_site, precommit, request
 
 DISK = PosixDisk()
 STORED = precommit(50)
+
+HOLDS_A_GUARD = """
+import sys
+from pathlib import Path
+from cmkms.guard.disk import PosixDisk
+file = PosixDisk().open_locked(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -60,7 +69,7 @@ def holds_its_word(site: GuardSite) -> None:
 
 
 @contextmanager
-def mounted(at: Path, *arguments: str) -> Iterator[Path]:
+def mounted(at: Path, *arguments: str) -> Generator[Path]:
     at.mkdir(exist_ok=True)
     done = subprocess.run(["mount", *arguments, str(at)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -72,7 +81,7 @@ def mounted(at: Path, *arguments: str) -> Iterator[Path]:
 
 
 @contextmanager
-def small_ext4(work: Path, backing: Path) -> Iterator[Path]:
+def small_ext4(work: Path, backing: Path) -> Generator[Path]:
     """A file system of 4 MiB in a file in `backing`."""
     image = backing / "image"
     with image.open("wb") as file:
@@ -85,9 +94,14 @@ def small_ext4(work: Path, backing: Path) -> Iterator[Path]:
 
 def fill(path: Path) -> None:
     """Take all the room there is."""
-    with pytest.raises(OSError, match="No space"), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        while os.write(descriptor, bytes(4096)):
+            pass
+    except OSError as error:
+        assert error.errno == errno.ENOSPC  # noqa: PT017 - there is no other way to know that it is full
+    finally:
+        os.close(descriptor)
 
 
 @pytest.fixture
@@ -101,8 +115,7 @@ class TestTwoProcesses:
             [
                 sys.executable,
                 "-c",
-                "import sys; from pathlib import Path; from cmkms.guard.disk import PosixDisk\n"
-                "file = PosixDisk().open_locked(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()",
+                HOLDS_A_GUARD,
                 str(site.path),
             ],
             stdin=subprocess.PIPE,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from cmkms.errors import DiskError
-from cmkms.guard.disk import LockHeldError
+from cmkms.guard.disk import LockHeldError, OpenFile
 
 __all__ = ["PAGE_BYTES", "SECTOR_BYTES", "Killed", "Medium", "SimulatedDisk"]
 
@@ -118,7 +118,7 @@ class SimulatedDisk:
 
     # ------------------------------------------------------------------------------------------ what the guard asks for
 
-    def open_locked(self, path: Path) -> SimulatedFile:
+    def open_locked(self, path: Path) -> OpenFile:
         medium = self.media.get(path)
         if medium is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
@@ -158,6 +158,10 @@ class SimulatedFile:
         self._medium = medium
         self._life = disk.life
         self._open = True
+
+    def size(self) -> int:
+        self._use()
+        return len(self._medium.cache)
 
     def read(self, offset: int, length: int) -> bytes:
         self._use()

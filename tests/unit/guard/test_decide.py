@@ -109,9 +109,12 @@ class TestRefusals:
     def test_every_reason_but_the_fuse_is_decided_here(self) -> None:
         assert {because for because, _ in self.REFUSING} == set(RefusedBecause) - {RefusedBecause.FUSE}
 
-    @pytest.mark.parametrize("bound", ["max_height", "ceiling"])
-    def test_the_bound_itself_is_still_signed_and_one_above_it_is_not(self, bound: str) -> None:
-        bounded = replace(STORED, **{bound: 7})
+    BOUNDED = pytest.mark.parametrize(
+        "bounded", [replace(STORED, max_height=7), replace(STORED, ceiling=7)], ids=["max_height", "ceiling"]
+    )
+
+    @BOUNDED
+    def test_the_bound_itself_is_still_signed_and_one_above_it_is_not(self, bounded: GuardState) -> None:
         assert decide(bounded, request(precommit(7))) == Accepted(advances=True)
         assert isinstance(decide(bounded, request(proposal(8))), Refused)
 
@@ -119,9 +122,8 @@ class TestRefusals:
         for bounded in (replace(STORED, max_height=6, ceiling=9), replace(STORED, max_height=9, ceiling=6)):
             assert isinstance(decide(bounded, request(proposal(7))), Refused)
 
-    @pytest.mark.parametrize("because", [RefusedBecause.MAX_HEIGHT, RefusedBecause.CEILING])
-    def test_a_height_that_is_too_high_is_told_with_its_bound(self, because: RefusedBecause) -> None:
-        bounded = replace(STORED, **{"max_height" if because is RefusedBecause.MAX_HEIGHT else "ceiling": 7})
+    @BOUNDED
+    def test_a_height_that_is_too_high_is_told_with_its_bound(self, bounded: GuardState) -> None:
         verdict = decide(bounded, request(precommit(8)))
         assert isinstance(verdict, Refused)
         assert "8" in verdict.detail

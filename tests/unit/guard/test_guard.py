@@ -166,7 +166,7 @@ class TestTheFile:
         assert one.platter == before
 
     def test_every_write_goes_to_the_other_slot(self, one: Setup) -> None:
-        sequences = []
+        sequences: list[int] = []
         for height in range(6, 10):
             one.ask(precommit(height))
             assert one.guard.record is not None

@@ -24,6 +24,10 @@ STORED = precommit(5)
 HOLDING = record(hrs(5, 0, 3), STORED)
 
 
+def never(outcome: Outcome) -> None:
+    pytest.fail(f"decided: {outcome}")
+
+
 def guard_of(first: GuardRecord) -> Guard:
     disk = SimulatedDisk()
     GuardFile.create(disk, GUARD, first)
@@ -80,7 +84,7 @@ def test_a_blown_fuse_leaves_it_pending_and_says_so() -> None:
     quorum = SoleQuorum(guard, KEY_HASH, GENERATION)
     assert quorum.waiting_for == ""
     guard.blow_fuse("the disk failed")
-    quorum.propose(precommit(6), adopt_held=True, decided=pytest.fail)
+    quorum.propose(precommit(6), adopt_held=True, decided=never)
     assert "the disk failed" in quorum.waiting_for
 
 
@@ -94,14 +98,15 @@ def test_a_guard_that_says_held_of_other_bytes_is_not_believed() -> None:
         blown = ""
 
         def accept(self, request: AcceptRequest) -> Verdict:
+            assert request.sign_bytes == STORED
             return Held(precommit(5, number=2))
 
     quorum = SoleQuorum(Liar(), KEY_HASH, GENERATION)
     with pytest.raises(BrokenInvariantError, match="more than the timestamp"):
-        quorum.propose(STORED, adopt_held=True, decided=pytest.fail)
+        quorum.propose(STORED, adopt_held=True, decided=never)
 
 
 def test_before_birth_everything_is_pending() -> None:
     quorum = NoGuard("a state file")
-    quorum.propose(STORED, adopt_held=True, decided=pytest.fail)
+    quorum.propose(STORED, adopt_held=True, decided=never)
     assert quorum.waiting_for == "a state file"

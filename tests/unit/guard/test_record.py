@@ -91,11 +91,15 @@ def test_what_does_not_fit_is_refused_and_never_cut(one: GuardRecord) -> None:
         encode_record(one)
 
 
-@pytest.mark.parametrize("bound", ["max_height", "allowed_height"])
-def test_a_bound_of_zero_is_not_taken_for_no_bound(bound: str) -> None:
+@pytest.mark.parametrize(
+    "bounded",
+    [replace(PLAIN, max_height=0), replace(PLAIN, allowed_height=0)],
+    ids=["max_height", "allowed_height"],
+)
+def test_a_bound_of_zero_is_not_taken_for_no_bound(bounded: GuardRecord) -> None:
     """0 stands for "none" on disk: a replica told to sign nothing would come back and sign everything."""
     with pytest.raises(BrokenInvariantError, match="none"):
-        encode_record(replace(PLAIN, **{bound: 0}))
+        encode_record(bounded)
 
 
 def test_the_longest_sign_bytes_that_a_chain_can_ask_for_fit() -> None:

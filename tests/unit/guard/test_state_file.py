@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,11 +42,11 @@ def verify_with(pub_key: bytes, sign_bytes: bytes, signature: bytes) -> bool:
 
 
 def parse(data: bytes) -> SignState:
-    return parse_state(data, "state.json", CHAIN, lambda *signed: verify_with(KEY.pub_key, *signed))
+    return parse_state(data, "state.json", CHAIN, partial(verify_with, KEY.pub_key))
 
 
 def parse_golden(name: str, *, chain: str = GOLDEN_CHAIN, pub_key: bytes = GOLDEN_PUB_KEY) -> SignState:
-    return parse_state(golden(name), name, chain, lambda *signed: verify_with(pub_key, *signed))
+    return parse_state(golden(name), name, chain, partial(verify_with, pub_key))
 
 
 def changed(**fields: Any) -> bytes:
@@ -129,7 +130,8 @@ class TestWhatIsRefused:
             parse(FILE.rstrip()[:-1] + b"," + again.encode() + b"}")
 
     @pytest.mark.parametrize(
-        "height", [31, 31.0, "-1", "+1", "0x1f", "1e3", " 31", "31 ", "", "1_000", "３１", str(2**63), "9" * 5000, True]
+        "height",
+        [31, 31.0, "-1", "+1", "0x1f", "1e3", " 31", "31 ", "", "1_000", "\uff13\uff11", str(2**63), "9" * 5000, True],
     )
     def test_a_height_in_another_form(self, height: object) -> None:
         with pytest.raises(StateFileError):
