@@ -144,13 +144,14 @@ class _PosixFile:
 
 def _lock_holder(status: os.stat_result) -> int:
     """Return the pid of the process that holds a flock on this inode, as /proc/locks tells; 0 if it does not."""
-    inode = f":{status.st_ino}"
+    # The device too: the same inode number on another disk is somebody else, who must not be stopped for this.
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return 0
     for line in lines:
         words = line.split()
-        if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(inode):  # noqa: PLR2004
+        if len(words) > 5 and words[1] == "FLOCK" and words[5] == inode:  # noqa: PLR2004
             return max(0, int(words[4]))
     return 0

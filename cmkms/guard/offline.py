@@ -199,7 +199,7 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
         floor = Floor(HRS(source, MAX_ROUND, Step.PRECOMMIT), None, 0, f"the operator's word (--above {source})")
     if floor.hrs == NEVER:
         raise GuardRefusedError(f"{floor.origin} says that nothing was ever signed; a guard that was born has signed")
-    _refuse_too_low(readable, floor.hrs)
+    _refuse_too_low(site, readable, floor.hrs)
     before = marker.generation if marker else readable.generation if readable else NO_GENERATION
     return Replacement(readable, floor.hrs, floor, before)
 
@@ -214,7 +214,7 @@ def replace_guard(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord
         if site.path.exists():
             _refuse_if_busy(site, disk)
         # Once more: the signer may have gone on while its operator read the plan.
-        _refuse_too_low(_left_behind(site, _readable_marker(site)), plan.seal)
+        _refuse_too_low(site, _left_behind(site, _readable_marker(site)), plan.seal)
         return _replace(site, disk, plan)
     finally:
         lock.close()
@@ -275,11 +275,18 @@ def _left_behind(site: GuardSite, marker: BornMarker | None) -> GuardRecord | No
     return readable_record(site.path)
 
 
-def _refuse_too_low(readable: GuardRecord | None, seal: HRS) -> None:
+def _refuse_too_low(site: GuardSite, readable: GuardRecord | None, seal: HRS) -> None:
     if readable is not None and readable.hrs > seal:
         raise GuardRefusedError(
             f"the old guard's record can still be read and stands at {readable.hrs}, above {seal}: the given point is "
             f"too low. Use --above {readable.hrs.height}, or a newer state file"
+        )
+    released = load_released(site)
+    if released is not None and released.hrs > seal:
+        # This key's own signature: whatever became of the guard's record, this much is certain.
+        raise GuardRefusedError(
+            f"{site.home.released_file(site.chain_id)} holds a signature at {released.hrs}, above {seal}: the given "
+            f"point is too low. Use --above {released.hrs.height}, or a newer state file"
         )
 
 

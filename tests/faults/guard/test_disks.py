@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from cmkms.errors import DiskError
+from cmkms.guard import disk
 from cmkms.guard.birth import GuardSite, OpenedGuard, open_guard
 from cmkms.guard.decide import Accepted, Conflict, Refused, RefusedBecause
 from cmkms.guard.disk import PosixDisk
@@ -130,6 +131,22 @@ class TestTwoProcesses:
         finally:
             holder.communicate(b"")
         holds_its_word(site)
+
+    @needs_root
+    def test_a_lock_on_the_same_inode_of_another_disk_is_not_named(self, tmp_path: Path) -> None:
+        with (
+            mounted(tmp_path / "one", "-t", "tmpfs", "tmpfs") as one,
+            mounted(tmp_path / "other", "-t", "tmpfs", "tmpfs") as other,
+        ):
+            paths = [one / "guard", other / "guard"]
+            for path in paths:
+                path.write_bytes(b"")
+            assert paths[0].stat().st_ino == paths[1].stat().st_ino
+            for mine, others in (paths, paths[::-1]):
+                file = DISK.open_locked(mine)
+                assert disk._lock_holder(mine.stat()) == os.getpid()
+                assert disk._lock_holder(others.stat()) == 0
+                file.close()
 
     def test_the_second_on_one_home_is_refused_by_name(self, tmp_path: Path) -> None:
         home = make_site(tmp_path).home

@@ -347,6 +347,19 @@ class TestReplace:
         with pytest.raises(GuardRefusedError, match="too low"):
             plan_replacement(site, given)
 
+    @pytest.mark.parametrize("how", ["lost", "rotten"])
+    def test_a_point_below_a_signature_that_left_is_refused_even_where_no_record_can_be_read(
+        self, site: GuardSite, how: str
+    ) -> None:
+        store_released(site, DISK, signed(STORED))
+        if how == "lost":
+            site.path.unlink()
+        else:
+            site.path.write_bytes(bytes(FILE_BYTES))
+        with pytest.raises(GuardRefusedError, match=r"signature at 50/0/3.*too low"):
+            plan_replacement(site, 49)
+        self.replaced(site, 50)
+
     def test_the_point_itself_is_enough(self, site: GuardSite) -> None:
         self.replaced(site, state_at(site, signed(STORED)))
         assert accept(site, STORED, OTHER) == [Sealed(hrs(50, 0, 3))] * 2
