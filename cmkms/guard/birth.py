@@ -16,13 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
 from nacl.utils import random as random_bytes
 
 from cmkms.errors import DiskError, OperatorError
 from cmkms.guard.born import BornMarker, read_marker, render_marker
-from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE
 from cmkms.guard.disk import Disk
 from cmkms.guard.file import GuardFile, survey
 from cmkms.guard.fuse import Fuse
@@ -32,14 +29,15 @@ from cmkms.guard.generation import (
     GenerationId,
     Member,
     first_generation,
-    key_hash,
     next_generation,
 )
 from cmkms.guard.guard import Guard, GuardClocks
 from cmkms.guard.hrs import HRS, NEVER
 from cmkms.guard.record import GuardRecord
+from cmkms.guard.released import load_released
+from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import MAX_STATE_FILE_BYTES, SignState, parse_state, render_state
-from cmkms.home import Home, read_bounded
+from cmkms.home import read_bounded
 
 __all__ = ["Floor", "GuardRefusedError", "GuardSite", "OpenedGuard", "Unborn", "open_guard"]
 
@@ -49,38 +47,6 @@ _FILE_BOUND: Final = 1024 * 1024
 
 class GuardRefusedError(OperatorError):
     """This home's guard must not be used as it is: says what is wrong and which command is the way out."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuardSite:
-    """Whose guard, and where: one chain and key at one replica."""
-
-    home: Home
-    chain_id: str
-    member_id: str
-    identity: bytes
-    key_type: str
-    pub_key: bytes
-    state_file: Path
-    max_block_rate: float = DEFAULT_MAX_BLOCK_RATE
-
-    @property
-    def key_hash(self) -> bytes:
-        """The hash by which the guard knows the key."""
-        return key_hash(self.key_type, self.pub_key)
-
-    @property
-    def path(self) -> Path:
-        """The guard's file."""
-        return self.home.guard_file(self.chain_id)
-
-    def verify(self, sign_bytes: bytes, signature: bytes) -> bool:
-        """Tell whether this site's key made `signature` (Ed25519, RFC 8032)."""
-        try:
-            VerifyKey(self.pub_key).verify(sign_bytes, signature)
-        except (BadSignatureError, ValueError):
-            return False
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +126,7 @@ class _Opening:
         floor = find_floor(self._site, self._clocks.wall(), never_signed=never_signed)
         if floor is None:
             return Unborn(_unborn(self._site))
+        self._check_released(floor.hrs)
         self._disk.make_dir(self._site.path.parent)
         if floor.state is not None and floor.state.signature is not None:
             self._disk.create(self._site.home.released_file(self._site.chain_id), render_state(floor.state))
@@ -178,6 +145,7 @@ class _Opening:
             self._adopt_without_marker(file.record)
         else:
             self._check_marker(file.record, marker)
+        self._check_released(file.record.hrs)
         if not file.record.armed:
             return self._arm(file, "the floor given at a first start that was interrupted")
         if never_signed:
@@ -240,6 +208,18 @@ class _Opening:
                 f"the guard {self._site.path} and its born marker {self._site.home.born_marker(self._site.chain_id)} "
                 f"do not belong together ({why}): one of them was restored or copied. If this guard's file is lost, "
                 f"see `cmkms guard replace --help`"
+            )
+
+    def _check_released(self, hrs: HRS) -> None:
+        """Refuse to begin below this key's own released signature: an older guard was restored, or none was kept."""
+        site = self._site
+        released = load_released(site)
+        if released is not None and released.hrs > hrs:
+            kept = site.home.released_file(site.chain_id)
+            raise GuardRefusedError(
+                f"the guard of chain {site.chain_id} would go on from {hrs}, but {kept} holds this key's signature at "
+                f"{released.hrs}: an older guard was restored, or the word that it began by was wrong. The way out: "
+                f"cmkms guard replace --home {site.home.path} {site.chain_id} --above {released.hrs.height}"
             )
 
     def _adopt_without_marker(self, record: GuardRecord) -> None:

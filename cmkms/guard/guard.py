@@ -87,8 +87,10 @@ class Guard:
             return self._advance(record.advanced(request.hrs, request.sign_bytes, int(now)), verdict)
         return verdict
 
-    def raise_to(self, hrs: HRS, sign_bytes: bytes | None) -> bool:
+    def raise_to(self, hrs: HRS, sign_bytes: bytes | None, *, accepted_at: int | None = None) -> bool:
         """Raise the watermark by the operator's word; `sign_bytes` None makes a seal. Tells whether anything changed.
+
+        `accepted_at`: when that was signed (Unix seconds, None: now), from which the height ceiling rises.
 
         At the same HRS, other bytes than the stored ones make a seal: nobody knows then which were signed.
         Raises LowersWatermarkError, and DiskError when the guard's fuse is or gets blown.
@@ -100,7 +102,7 @@ class Guard:
             if record.sign_bytes is None or record.sign_bytes == sign_bytes:
                 return False
             sign_bytes = None
-        self._write(record.advanced(hrs, sign_bytes, int(self._clocks.wall())))
+        self._write(record.advanced(hrs, sign_bytes, int(self._clocks.wall()) if accepted_at is None else accepted_at))
         return True
 
     def allow_height(self, height: int) -> None:

@@ -16,6 +16,7 @@ from cmkms.guard.birth import (
     GuardRefusedError,
     GuardSite,
     OpenedGuard,
+    floor_of,
     open_guard,
     readable_record,
     write_new_guard,
@@ -123,7 +124,8 @@ def import_state(site: GuardSite, disk: Disk, path: Path, *, clocks: GuardClocks
         guard = opened.guard
         try:
             before = _record_of(opened).hrs
-            moved = guard.raise_to(state.hrs, state.sign_bytes)
+            floor = floor_of(state, path, clocks.wall())
+            moved = guard.raise_to(state.hrs, state.sign_bytes, accepted_at=floor.accepted_at)
             after = _record_of(opened)
         finally:
             guard.close()

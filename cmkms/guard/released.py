@@ -1,14 +1,15 @@
 """The last released signature of a chain: what a byte-identical repeat is answered from, even at a seal.
 
-Nothing new is signed for it, so nothing here is part of safety: the file may be old or missing. It is written a moment
-after the reply, off the signing path, and a full disk only warns.
+Nothing new is signed for it, so safety does not rest on it: the file may be old or missing. It is written a moment
+after the reply, off the signing path, and a full disk only warns. Where it is there, it is a proof: no guard of this
+key may stand below it.
 """
 
 from __future__ import annotations
 
 from cmkms.errors import CmkmsError
-from cmkms.guard.birth import GuardSite
 from cmkms.guard.disk import Disk
+from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import MAX_STATE_FILE_BYTES, SignState, parse_state, render_state
 from cmkms.home import read_bounded
 

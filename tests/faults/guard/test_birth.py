@@ -18,7 +18,7 @@ from cmkms.guard.file import GuardFile
 from cmkms.guard.generation import NO_GENERATION, GenerationId, Member, next_generation
 from cmkms.guard.hrs import NEVER
 from cmkms.guard.record import GuardRecord
-from cmkms.guard.released import load_released
+from cmkms.guard.released import load_released, store_released
 from cmkms.guard.state_file import SignState, StateFileError
 from tests.unit.guard.world import (
     CHAIN,
@@ -355,6 +355,25 @@ class TestAfterBirth:
         put_state(site, signed(precommit(50, number=2)))
         opened = born(site)
         assert isinstance(opened.guard.accept(request(precommit(50, number=2), opened.generation)), Sealed)
+
+    def test_a_guard_restored_from_a_copy_is_refused_by_the_signature_that_left_since(self, site: GuardSite) -> None:
+        opened = born(site, never_signed=True)
+        copy = site.path.read_bytes()
+        opened.guard.accept(request(STORED, opened.generation))
+        opened.guard.close()
+        store_released(site, DISK, signed(STORED))
+        site.path.write_bytes(copy)
+        with pytest.raises(GuardRefusedError, match=r"signature at 50/0/3.*guard replace .*--above 50"):
+            open_guard(site, DISK)
+
+    def test_a_key_that_has_signed_here_is_not_born_below_it(self, site: GuardSite) -> None:
+        site.path.parent.mkdir(mode=0o700)
+        store_released(site, DISK, signed(STORED))
+        with pytest.raises(GuardRefusedError, match="the word that it began by was wrong"):
+            open_guard(site, DISK, never_signed=True)
+        assert not site.path.exists()
+        put_state(site, signed(STORED))
+        born(site).guard.close()
 
     def test_the_watermark_and_the_bytes_outlive_a_restart(self, site: GuardSite) -> None:
         first = born(site, never_signed=True)

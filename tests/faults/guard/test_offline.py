@@ -31,6 +31,7 @@ from tests.unit.guard.world import (
     CHAIN,
     CLOCKS,
     KEY,
+    NOW,
     hrs,
     make_site,
     precommit,
@@ -132,6 +133,11 @@ class TestImport:
             opened(site)
         import_state(site, DISK, path, clocks=CLOCKS)
         assert accept(site, precommit(60, number=2)) == [Conflict(precommit(60))]
+
+    def test_the_age_of_what_was_imported_lifts_the_ceiling_as_at_birth(self, site: GuardSite) -> None:
+        """Half a day of blocks after the old signer's last one, the node must not meet the ceiling."""
+        import_state(site, DISK, state_at(site, signed(precommit(1000, at=NOW - 43200))), clocks=CLOCKS)
+        assert accept(site, precommit(1000 + 43200)) == [Accepted(advances=True)]
 
     def test_before_birth_there_is_nothing_to_raise(self, tmp_path: Path) -> None:
         site = make_site(tmp_path)
