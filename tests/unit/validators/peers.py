@@ -110,11 +110,13 @@ class Peer:
                 self._secret.feed(data)
 
     async def has_answer(self, seconds: float) -> bool:
-        """Whether anything at all arrives within `seconds`. Bytes that did are lost."""
+        """Whether anything at all arrives within `seconds`; bytes that did are lost. Raises PeerGoneError."""
         try:
             return bool(await sockets.receive(self.sock, seconds))
         except TimeoutError:
             return False
+        except ConnectionResetError as error:
+            raise PeerGoneError(reset=True) from error
 
     async def gone(self) -> bool:
         """Wait until the signer has hung up; tells whether it did so by a reset."""
