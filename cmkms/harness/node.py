@@ -80,7 +80,7 @@ class SimulatedNode:
         self.name = name
         self.timings = timings or NodeTimings()
         self.endpoint = SignerEndpoint(address, self.timings)
-        self._witness = witness
+        self.witness = witness
         self._pub_key = b""
 
     @property
@@ -168,8 +168,8 @@ class SimulatedNode:
         raise NodeSideError(f"exhausted all {self.timings.retries} attempts: {failure}") from failure
 
     def _observe(self, message: bytes, exchange: Exchange) -> None:
-        if self._witness is not None:
-            self._witness(
+        if self.witness is not None:
+            self.witness(
                 Observation(
                     node=self.name,
                     connection=exchange.connection,

@@ -36,15 +36,19 @@ class Attachment:
     nodes: list[SimulatedNode]
     oracle: Oracle
     pub_key: bytes
-    heights: Iterator[int] = field(default_factory=lambda: count(10, 10))
+    heights: Iterator[int] = field(default_factory=lambda: count(1000, 10))
 
     @property
     def node(self) -> SimulatedNode:
         return self.nodes[0]
 
     def next_height(self) -> int:
-        """A height above everything that any test has asked this signer for."""
+        """A height above everything that any test has asked this signer for; ten of its own for each."""
         return next(self.heights)
+
+    def reached(self, height: int) -> None:
+        """A test has gone beyond its ten heights, up to this one."""
+        self.heights = count(height + 10, 10)
 
 
 @asynccontextmanager

@@ -66,8 +66,11 @@ def test_the_demo_kills_its_signer_goes_on_and_ends_with_every_promise_kept(tran
     assert processes_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("after", [0.4, 1.0, 2.5, 5.0])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    ("after", "number"),
+    [(0.4, signal.SIGINT), (1.0, signal.SIGINT), (2.5, signal.SIGTERM), (5.0, signal.SIGINT)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
 def test_an_interrupted_demo_leaves_neither_process_nor_file(
     after: float, number: signal.Signals, tmp_path: Path
 ) -> None:

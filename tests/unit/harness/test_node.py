@@ -68,7 +68,7 @@ async def test_without_a_signer_the_node_does_not_start(node: SimulatedNode) -> 
 
 async def test_a_chain_runs_and_the_oracle_finds_nothing(node: SimulatedNode) -> None:
     oracle = Oracle([CHAIN])
-    node._witness = oracle
+    node.witness = oracle
     with DialingSigner(node.address, Signer(CHAIN).answer):
         await node.boot()
         steps = [step.hrs async for step in run_chain(node, ChainPlan(heights=4, late_round_every=3))]
@@ -82,7 +82,7 @@ async def test_a_chain_runs_and_the_oracle_finds_nothing(node: SimulatedNode) ->
 
 async def test_a_faulty_signer_is_caught_at_the_wire(node: SimulatedNode) -> None:
     oracle = Oracle([CHAIN])
-    node._witness = oracle
+    node.witness = oracle
     with DialingSigner(node.address, Signer(CHAIN, Fault.EXTENDS_PREVOTES).answer):
         await node.boot()
         await node.sign_vote(VOTE)
