@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cmkms.harness.errors import NodeSideError
 from demo import real_node, simulated
-from demo.pinned import COMETBFT, NotBuiltError, build
+from demo.pinned import COMETBFT, NotBuiltError, build, cached
 from demo.stage import Stage
 from demo.story import Story
 from demo.view import LiveView, PlainView, View, show_summary
@@ -45,7 +45,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def choose_node(wanted: argparse.Namespace, console: Console) -> Path | None:
     """The real node's executable, or None for the simulated one. Raises NotBuiltError, or FileNotFoundError."""
     if wanted.build_node:
-        console.print(f"building {COMETBFT} (the first time takes a minute or two) ...", highlight=False)
+        if cached(COMETBFT) is None and shutil.which("go"):
+            console.print(f"building {COMETBFT}, this once: a minute or two ...", highlight=False)
         return build(COMETBFT)
     if wanted.node is not None and shutil.which(wanted.node) is None:
         raise FileNotFoundError(f"--node {wanted.node}: no such executable")

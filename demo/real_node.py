@@ -100,7 +100,7 @@ class _Node:
 
 async def play(stage: Stage, story: Story, address: str, executable: Path) -> None:
     """Run the whole show into `story`. Raises RuntimeError when the node or its chain stops."""
-    story.unit, story.measured_by = "blocks", "as the signer's journal says"
+    story.unit, story.measured_by = "block", "as the signer's journal says"
     node = await asyncio.to_thread(_Node, executable, stage, address)
     story.validator = f"{executable.name} at {node.address}"
     story.tell(f"{executable.name} init: a chain of one validator")

@@ -54,7 +54,7 @@ class Story:
     last_before_crash: float | None = None
     resumes_at: int = 0
     gap: float | None = None
-    unit: str = "signatures"
+    unit: str = "signature"
     measured_by: str = "as the node waits"
     verified: int = 0
     refusals: int = 0
@@ -69,6 +69,11 @@ class Story:
     def elapsed(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self.began
+
+    @property
+    def count(self) -> str:
+        """How many signatures or blocks there were, in words."""
+        return f"{len(self.answered)} {self.unit}" + ("" if len(self.answered) == 1 else "s")
 
     @property
     def progress(self) -> float:

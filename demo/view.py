@@ -115,13 +115,13 @@ def _event_line(event: Event) -> Text:
 
 
 def _chain_text(story: Story) -> str:
-    return f"height {story.height}, {len(story.answered)} {story.unit}, double signs {story.double_signs}"
+    return f"height {story.height}, {story.count}, double signs {story.double_signs}"
 
 
 def _height_text(story: Story) -> Text:
     if not story.answered:
         return Text("waiting for the first signature", style="dim")
-    return Text(f"{story.height}", style="bold").append(f"   {len(story.answered)} {story.unit}", style="default")
+    return Text(f"{story.height}", style="bold").append(f"   {story.count}", style="default")
 
 
 def _latency_text(story: Story) -> Text:
