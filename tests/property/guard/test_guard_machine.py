@@ -30,14 +30,14 @@ from cmkms.guard.hrs import HRS, MAX_ROUND, NEVER, Step
 from tests.sim.guard.disk import Chance
 from tests.sim.guard.lives import FUSE, GUARD, Lives, disk_error
 from tests.unit.guard.oracle import Asked, Oracle
-from tests.unit.guard.world import precommit, prevote, proposal
+from tests.unit.guard.world import precommit, prevote, proposal, request
 
-points = (st.integers(1, 4), st.integers(0, 1), st.integers(0, 2), st.integers(7, 8))
-"""Height, round, block, time."""
-messages = st.one_of(
-    st.builds(Asked, st.sampled_from(["prevote", "precommit"]), *points, st.none()),
-    st.builds(Asked, st.just("proposal"), *points, st.integers(-1, 1)),
-)
+steps = st.sampled_from([("proposal", 0), ("prevote", 0), ("precommit", 0), ("proposal", 1), ("prevote", 1)])
+"""Kind and round."""
+blocks = st.integers(0, 1)
+times = st.integers(7, 8)
+seeds = st.integers(0, 99)
+"""Of a coin, see `chance`: 0 never, 1 always."""
 error_numbers = st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS])
 
 
@@ -55,11 +55,17 @@ class GuardMachine(RuleBasedStateMachine):
         self.oracle = Oracle()
         self.certain = True
         """Whether the oracle knows the durable state: a death in a write leaves that open."""
+        self.last = Asked("prevote", 1, 0, 1, 7)
+        """What was asked last, in any life, whatever became of it: what a node would repeat."""
         self.healthy = True
         """Whether nothing but processes and power has failed in this guard's life."""
 
-    @initialize(height=st.integers(0, 2))
-    def begins_at_a_seal(self, height: int) -> None:
+        self.faults = 0
+        """How many more times the disk may fail: a fuse ends the interesting part of a life."""
+
+    @initialize(height=st.integers(0, 2), faults=st.sampled_from([0, 0, 1, 2]))
+    def begins_at_a_seal(self, height: int, faults: int) -> None:
+        self.faults = faults
         self.lives = Lives(HRS(height, 0, Step.PREVOTE) if height else NEVER)
         self.oracle = Oracle((height, 0, 2) if height else (0, 0, 0))
 
@@ -69,11 +75,70 @@ class GuardMachine(RuleBasedStateMachine):
     def dead(self) -> bool:
         return self.lives.guard is None
 
+    def answers(self) -> bool:
+        return self.alive() and not self.lives.fused
+
+    def fused(self) -> bool:
+        return self.alive() and self.lives.fused
+
+    def answers_and_may_fail(self) -> bool:
+        return self.answers() and self.faults > 0
+
+    def dead_and_may_fail(self) -> bool:
+        return self.dead() and self.faults > 0
+
     # -------------------------------------------------------------------------------------------------------- requests
 
-    @precondition(alive)
-    @rule(asked=messages)
-    def is_asked(self, asked: Asked) -> None:
+    @precondition(answers)
+    @rule(asked=st.lists(st.tuples(st.integers(-1, 2), steps, blocks), min_size=1, max_size=3))
+    def is_asked_elsewhere(self, asked: list[tuple[int, tuple[str, int], int]]) -> None:
+        for further, step, block in asked:
+            self.ask(self.message(further, step, block))
+
+    @precondition(answers)
+    @rule(asked=st.lists(st.tuples(blocks, times), min_size=1, max_size=3))
+    def is_asked_there_again(self, asked: list[tuple[int, int]]) -> None:
+        for block, time in asked:
+            self.ask(self.last._replace(block=block, time=time))
+
+    @precondition(fused)
+    @rule(further=st.integers(0, 2), step=steps)
+    def is_asked_behind_its_fuse(self, further: int, step: tuple[str, int]) -> None:
+        self.ask(self.message(further, step, 1))
+
+    @precondition(answers)
+    @rule(step=steps, after=st.integers(1, 5), seed=seeds, then=st.sampled_from(["kill", "cut", "nothing"]))
+    def dies_while_it_is_asked(self, step: tuple[str, int], after: int, seed: int, then: str) -> None:
+        self.lives.disk.kill_at = self.lives.disk.operations + after
+        self.ask(self.message(1, step, 1))
+        self.lives.disk.kill_at = 0
+        if self.dead() and then != "nothing":
+            if then == "cut":
+                self.lives.disk.cut_power(chance(seed))
+            self.lives.start()
+            self.ask(self.last)
+
+    @precondition(answers_and_may_fail)
+    @rule(step=steps, number=error_numbers, reached=st.sampled_from([0, 512, 4096, 4608, 8192]))
+    def a_write_fails(self, step: tuple[str, int], number: int, reached: int) -> None:
+        self.lives.disk.write_error, self.lives.disk.written_before_error = disk_error(number), reached
+        self.an_error_comes(self.message(1, step, 1))
+
+    @precondition(answers_and_may_fail)
+    @rule(step=steps, number=error_numbers, seed=st.integers(0, 9))
+    def a_sync_fails(self, step: tuple[str, int], number: int, seed: int) -> None:
+        self.lives.disk.sync_error = disk_error(number)
+        self.lives.disk.flushed_before_error = chance(seed)
+        self.an_error_comes(self.message(1, step, 1))
+
+    def message(self, further: int, step: tuple[str, int], block: int) -> Asked:
+        """Ask at a height near the last one that was asked at."""
+        kind, round_ = step
+        height = max(1, self.last.height + further)
+        return Asked(kind, height, round_, block, 7, -1 if kind == "proposal" else None)
+
+    def ask(self, asked: Asked) -> None:
+        self.last = asked
         fused = self.lives.fused
         verdict = self.lives.ask(sign_bytes(asked))
         if verdict is None:
@@ -91,44 +156,26 @@ class GuardMachine(RuleBasedStateMachine):
         else:
             assert isinstance(verdict, Regression | Sealed)
 
-    @precondition(alive)
-    @rule(asked=messages, steps=st.integers(1, 5))
-    def dies_while_it_is_asked(self, asked: Asked, steps: int) -> None:
-        self.lives.disk.kill_at = self.lives.disk.operations + steps
-        self.is_asked(asked)
-        self.lives.disk.kill_at = 0
-
-    @precondition(alive)
-    @rule(asked=messages, number=error_numbers, reached=st.sampled_from([0, 512, 4096, 4608, 8192]))
-    def a_write_fails(self, asked: Asked, number: int, reached: int) -> None:
-        self.lives.disk.write_error, self.lives.disk.written_before_error = disk_error(number), reached
-        self.an_error_comes(asked)
-
-    @precondition(alive)
-    @rule(asked=messages, number=error_numbers, seed=st.integers(0, 9))
-    def a_sync_fails(self, asked: Asked, number: int, seed: int) -> None:
-        self.lives.disk.sync_error = disk_error(number)
-        self.lives.disk.flushed_before_error = chance(seed)
-        self.an_error_comes(asked)
-
     def an_error_comes(self, asked: Asked) -> None:
         disk = self.lives.disk
-        self.is_asked(asked)
+        self.ask(asked)
         if disk.write_error is None and disk.sync_error is None:
             self.certain = self.healthy = False
+            self.faults -= 1
             assert self.lives.fused
         disk.write_error = disk.sync_error = None
 
-    @precondition(alive)
-    @rule(point=st.builds(HRS, st.integers(1, 4), st.integers(0, 1), st.sampled_from(list(Step)[1:])))
-    def is_raised_by_the_operator(self, point: HRS) -> None:
+    @precondition(answers)
+    @rule(further=st.sampled_from([-1, 0, 0, 1]), sealed=st.booleans())
+    def is_raised_by_the_operator(self, further: int, *, sealed: bool) -> None:
+        """To a point near the last one; at that very point, by its bytes of another block or none."""
         guard = self.lives.guard
         assert guard is not None
-        if self.lives.fused:
-            return
+        other = self.last._replace(height=max(1, self.last.height + further), block=2)
+        point = request(sign_bytes(other)).hrs
         before = self.lives.watermark
         try:
-            moved = guard.raise_to(point, None)
+            moved = guard.raise_to(point, None if sealed or point > before else sign_bytes(other))
         except LowersWatermarkError:
             assert point < before
             return
@@ -146,17 +193,21 @@ class GuardMachine(RuleBasedStateMachine):
     def is_killed(self) -> None:
         self.lives.kill()
 
-    @precondition(alive)
-    @rule()
-    def stops(self) -> None:
-        self.lives.stop()
+    @precondition(answers)
+    @rule(how=st.sampled_from(["kill", "stop", "cut"]), seed=seeds, pages=st.booleans(), again=blocks)
+    def restarts_and_is_asked_there_again(self, how: str, seed: int, again: int, *, pages: bool) -> None:
+        self.lives.stop() if how == "stop" else self.lives.kill()
+        if how == "cut":
+            self.lives.disk.cut_power(chance(seed), pages=pages)
+        self.lives.start()
+        self.ask(self.last._replace(block=again))
 
-    @rule(seed=st.integers(0, 99), pages=st.booleans())
+    @rule(seed=seeds, pages=st.booleans())
     def the_power_is_cut(self, seed: int, *, pages: bool) -> None:
         self.lives.guard = None
         self.lives.disk.cut_power(chance(seed), pages=pages)
 
-    @rule(seed=st.integers(0, 99), pages=st.booleans())
+    @rule(seed=seeds, pages=st.booleans())
     def the_kernel_writes_back(self, seed: int, *, pages: bool) -> None:
         self.lives.disk.write_back(chance(seed), pages=pages)
 
@@ -164,16 +215,18 @@ class GuardMachine(RuleBasedStateMachine):
     def the_disk_is_full_or_has_room_again(self) -> None:
         self.lives.disk.full = not self.lives.disk.full
 
-    @precondition(dead)
+    @precondition(dead_and_may_fail)
     @rule(slot=st.integers(0, 1), copy=st.integers(0, 1), at=st.integers(0, 511))
     def a_copy_rots(self, slot: int, copy: int, at: int) -> None:
         self.healthy = False
+        self.faults -= 1
         self.lives.disk.rot(GUARD, (2 * slot + copy) * 4096 + at)
 
-    @precondition(dead)
+    @precondition(dead_and_may_fail)
     @rule(slot=st.integers(0, 1), at=st.integers(0, 511))
     def a_slot_rots(self, slot: int, at: int) -> None:
         self.healthy = False
+        self.faults -= 1
         self.lives.disk.rot(GUARD, slot * 8192 + at)
         self.lives.disk.rot(GUARD, slot * 8192 + 4096 + at)
 
@@ -191,23 +244,27 @@ class GuardMachine(RuleBasedStateMachine):
         self.lives.start()
         self.lives.disk.kill_at = 0
 
-    @precondition(dead)
+    @precondition(dead_and_may_fail)
     @rule(number=error_numbers)
     def starts_on_a_failing_disk(self, number: int) -> None:
         self.lives.disk.sync_error = disk_error(number)
         self.lives.start()
         self.healthy = False
+        self.faults -= 1
         self.lives.disk.sync_error = None
 
-    @precondition(dead)
     @rule(further=st.integers(0, 1))
     def is_replaced(self, further: int) -> None:
-        height = self.lives.highest.height + further
+        if self.answers():
+            return
+        height = max(1, self.lives.highest.height + further)
         if self.lives.disk.full:
             return
+        self.lives.kill()
         self.lives.replace(HRS(height, MAX_ROUND, Step.PRECOMMIT))
         self.oracle = Oracle((height, MAX_ROUND, 3), None, self.oracle.accepted)
         self.certain = self.healthy = True
+        self.lives.start()
 
     # ------------------------------------------------------------------------------------------------------- invariants
 
@@ -236,7 +293,7 @@ def chance(seed: int) -> Chance:
 
 
 def test_any_life_of_a_guard() -> None:
-    run_state_machine_as_test(GuardMachine, settings=settings(max_examples=150, stateful_step_count=40))
+    run_state_machine_as_test(GuardMachine, settings=settings(max_examples=250, stateful_step_count=40))
 
 
 @pytest.mark.slow
