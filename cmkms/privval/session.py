@@ -14,12 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cmkms.errors import PeerError
-from cmkms.privval.errors import RequestKind, UndecodableRequestError
+from cmkms.privval.errors import FramingError, RequestKind, UndecodableRequestError
 from cmkms.privval.framing import MAX_REQUEST_BYTES, MessageReader, delimit
 from cmkms.privval.messages import Request, decode_request
 from cmkms.privval.secret_connection import SecretConnection
 
 __all__ = [
+    "MAX_REQUESTS_AT_ONCE",
     "Event",
     "HandshakeDone",
     "RequestReceived",
@@ -27,6 +28,11 @@ __all__ = [
     "SendBytes",
     "ValidatorSession",
 ]
+
+
+MAX_REQUESTS_AT_ONCE = 8
+"""Requests that may arrive in one piece. A node has one on the way; thousands at once would keep every other
+connection of this process waiting until they are answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,11 @@ class ValidatorSession:
         else:
             plaintext = self._shake_hands(secret, data, events)
         self._reader.feed(plaintext)
+        requests = 0
         while (message := self._reader.next_message()) is not None:
+            requests += 1
+            if requests > MAX_REQUESTS_AT_ONCE:
+                raise FramingError("it asks many things at once; a node asks one and waits for its answer")
             events.append(_decode(message))
         return events
 

@@ -39,7 +39,7 @@ from cmkms.privval.session import (
 )
 from cmkms.signing import Answer, RejectedBecause, Signer, Waiter
 from cmkms.telemetry.events import ConnectionEvent, SignEvent
-from cmkms.validators.reply import ERROR_CODE, encode_answer, sign_event
+from cmkms.validators.reply import ERROR_CODE, asked_for, encode_answer, sign_event
 from cmkms.validators.trouble import Trouble, TroubleKind, from_lost_connection
 
 __all__ = ["Conversation", "Desk", "Observer"]
@@ -153,12 +153,12 @@ class Conversation(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the request that waited, if one did, and tell how it ended."""
-        self._stop_timer()
-        if self._waiter is not None:
-            self._gone(self._waiter)
-        self._queue.clear()
         if not self.ended.done():
             self.ended.set_result(self._trouble or from_lost_connection(exc, spoke=self._received_at > 0))
+        self._stop_timer()
+        self._queue.clear()
+        if self._waiter is not None:
+            self._guarded(self._gone, self._waiter)
 
     # ------------------------------------------------------------------------------------------- called by the owner
 
@@ -199,12 +199,13 @@ class Conversation(asyncio.Protocol):
                 self._desk.signer.submit(waiter)
             case RequestUndecodable(kind=kind, reason=reason):
                 self._reply(encode_error_response(kind, ERROR_CODE, reason))
-                self._observe_undecodable(reason)
+                self._observe(RejectedBecause.UNDECODABLE, reason)
             case _:
                 raise BrokenInvariantError(f"no request: {type(event).__name__}")
 
     def _pub_key(self, chain_id: str) -> bytes:
         if chain_id != self._desk.chain_id:
+            self._observe(RejectedBecause.UNKNOWN_CHAIN, asked_for(chain_id, self._desk.chain_id))
             return encode_error_response(RequestKind.PUB_KEY, ERROR_CODE, "this connection signs for another chain")
         return encode_pub_key_response(self._desk.key.type_name, self._desk.key.pub_key)
 
@@ -236,7 +237,7 @@ class Conversation(asyncio.Protocol):
             return
         self._enter("handshaking")
         late = Trouble(TroubleKind.HANDSHAKE_TIMEOUT, f"the handshake was not done within {HANDSHAKE_SECONDS:.0f} s")
-        self._timer = self._loop.call_later(HANDSHAKE_SECONDS, self._end, late)
+        self._timer = self._loop.call_later(HANDSHAKE_SECONDS, self._guarded, self._end, late)
 
     def _identified(self, remote_id: str) -> None:
         self._stop_timer()
@@ -257,7 +258,8 @@ class Conversation(asyncio.Protocol):
         if self._waiter is None and quiet >= SILENCE_SECONDS:
             self._end(Trouble(TroubleKind.SILENT, f"not even a ping for {quiet:.0f} s"))
             return
-        self._timer = self._loop.call_later(max(1.0, SILENCE_SECONDS - quiet), self._watch_silence)
+        delay = max(1.0, SILENCE_SECONDS - quiet)
+        self._timer = self._loop.call_later(delay, self._guarded, self._watch_silence)
 
     def _enter(self, state: str) -> None:
         self.state = state
@@ -288,8 +290,15 @@ class Conversation(asyncio.Protocol):
 
     def _event(self, waiter: Waiter, answer: Answer | None) -> SignEvent:
         seconds = time.perf_counter() - self._received_at
-        return sign_event(waiter.request, answer, self._who, seconds)
+        return sign_event(waiter.request, answer, self._desk.chain_id, self._who, seconds)
 
-    def _observe_undecodable(self, reason: str) -> None:
-        event = ConnectionEvent(self._desk.chain_id, self._who, self.state, RejectedBecause.UNDECODABLE.value, reason)
+    def _observe(self, reason: RejectedBecause, detail: str) -> None:
+        event = ConnectionEvent(self._desk.chain_id, self._who, self.state, reason.value, detail)
         self._desk.observer.connection(event)
+
+    def _guarded(self, callback: Callable[..., None], *args: object) -> None:
+        """Run what the loop calls: it would swallow a bug of ours, and a swallowed bug signs on."""
+        try:
+            callback(*args)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._desk.fatal(error)

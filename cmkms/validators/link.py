@@ -14,6 +14,7 @@ from typing import Final
 from cmkms.config import ValidatorAddress
 from cmkms.status import ConnectionStatus
 from cmkms.telemetry.events import ConnectionEvent
+from cmkms.validators.addresses import Addresses
 from cmkms.validators.conversation import Conversation, Desk
 from cmkms.validators.trouble import Trouble, TroubleKind, from_os_error
 
@@ -31,6 +32,7 @@ class Link:
     def __init__(self, address: ValidatorAddress, desk: Desk) -> None:
         self._address = address
         self._desk = desk
+        self._addresses = Addresses(address.host)
         self._conversation: Conversation | None = None
         self._trouble: Trouble | None = None
         self._dialling_since = time.time()
@@ -61,8 +63,7 @@ class Link:
 
     async def _once(self) -> Trouble:
         try:
-            async with asyncio.timeout(DIAL_SECONDS):
-                talk = await self._dial()
+            talk = await self._dial()
         except OSError as error:
             return from_os_error(error, self._address)
         except UnicodeError as error:
@@ -79,10 +80,19 @@ class Link:
     async def _dial(self) -> Conversation:
         loop, address = asyncio.get_running_loop(), self._address
         if address.scheme == "unix":
-            _, talk = await loop.create_unix_connection(self._talk, address.path)
-        else:
-            _, talk = await loop.create_connection(self._talk, address.host, address.port)
-        return talk
+            async with asyncio.timeout(DIAL_SECONDS):
+                _, talk = await loop.create_unix_connection(self._talk, address.path)
+            return talk
+        failed: OSError = ConnectionRefusedError()
+        for host in await self._addresses.get():
+            try:
+                async with asyncio.timeout(DIAL_SECONDS):
+                    _, talk = await loop.create_connection(self._talk, host, address.port)
+            except OSError as error:
+                failed = error
+            else:
+                return talk
+        raise failed
 
     def _talk(self) -> Conversation:
         return Conversation(self._address, self._desk, self._changed)

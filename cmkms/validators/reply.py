@@ -15,13 +15,16 @@ from cmkms.privval import (
     encode_signed_proposal_response,
     encode_signed_vote_response,
 )
-from cmkms.signing import Answer, Rejected, SignedProposal, SignedVote
+from cmkms.signing import Answer, Rejected, RejectedBecause, SignedProposal, SignedVote
 from cmkms.telemetry.events import SignEvent, SignKind, SignResult
 
-__all__ = ["ERROR_CODE", "encode_answer", "sign_event"]
+__all__ = ["ERROR_CODE", "asked_for", "encode_answer", "sign_event"]
 
 ERROR_CODE: Final = 0
 """A node looks only at whether there is an error; CometBFT's signer sends 0 (`privval/signer_requestHandler.go`)."""
+
+_MAX_SHOWN_CHAIN_ID: Final = 50
+"""CometBFT `types/genesis.go`, MaxChainIDLen; a peer may send a million characters."""
 
 _STEPS: Final[dict[SignKind, int]] = {"proposal": 1, "prevote": 2, "precommit": 3}
 
@@ -39,8 +42,13 @@ def encode_answer(request: SignVoteRequest | SignProposalRequest, answer: Answer
             return encode_error_response(kind, ERROR_CODE, description)
 
 
+def asked_for(chain_id: str, served: str) -> str:
+    """Say that a node asks for another chain than its address is configured for; its word is cut."""
+    return f"the node asks for chain {chain_id[:_MAX_SHOWN_CHAIN_ID]!r}, its address is configured for {served!r}"
+
+
 def sign_event(
-    request: SignVoteRequest | SignProposalRequest, answer: Answer | None, who: str, seconds: float
+    request: SignVoteRequest | SignProposalRequest, answer: Answer | None, chain_id: str, who: str, seconds: float
 ) -> SignEvent:
     """Return the event of a request that was answered, or whose node hung up first (None)."""
     kind: SignKind = "proposal"
@@ -57,10 +65,12 @@ def sign_event(
             result = "replayed" if replayed else "signed"
         case Rejected():
             result, reason, detail = "refused", answer.because.value, answer.description
+            if answer.because is RejectedBecause.UNKNOWN_CHAIN:
+                detail = asked_for(request.chain_id, chain_id)
         case None:
             pass
     return SignEvent(
-        chain_id=request.chain_id,
+        chain_id=chain_id,
         kind=kind,
         height=asked.height,
         round=asked.round,

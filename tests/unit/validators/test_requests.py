@@ -29,10 +29,11 @@ from cmkms.harness.wire import (
     decode_reply,
     encode_request,
 )
+from cmkms.privval.session import MAX_REQUESTS_AT_ONCE
 from cmkms.validators import TroubleKind
 from cmkms.validators.conversation import MAX_QUEUED_EVENTS
 from tests.unit.signing.messages import CHAIN, KEY
-from tests.unit.validators.peers import Listener, Peer, address_of
+from tests.unit.validators.peers import Listener, Peer, address_of, eventually
 from tests.unit.validators.seat import Seat
 
 SignRequest = SignVoteRequest | SignProposalRequest
@@ -253,10 +254,19 @@ class TestPipelined:
             assert isinstance(last, VoteReply)
             assert last.vote.height == 11
 
+    async def test_thousands_in_one_piece_end_the_connection_before_any_is_answered(self, seat: Seat) -> None:
+        async with peer_of(seat) as peer:
+            await peer.ask(*[SignVoteRequest(CHAIN, vote(height=height)) for height in range(1, 1000)])
+            assert await peer.gone()
+            await seat.trouble(TroubleKind.PROTOCOL)
+        assert len(seat.signs) <= MAX_REQUESTS_AT_ONCE
+
     async def test_as_many_as_may_wait_are_answered(self, seat: Seat) -> None:
         seat.hold()
         async with peer_of(seat) as peer:
-            await peer.ask(SignVoteRequest(CHAIN, vote()), *[PingRequest()] * MAX_QUEUED_EVENTS)
+            await peer.ask(SignVoteRequest(CHAIN, vote()))
+            await eventually(lambda: seat.signer.flights == 1)
+            await peer.ask(*[PingRequest()] * MAX_QUEUED_EVENTS)
             await asyncio.sleep(0.1)
             seat.quorum.decide()
             replies = [await peer.answer() for _ in range(MAX_QUEUED_EVENTS + 1)]
@@ -265,7 +275,11 @@ class TestPipelined:
     async def test_one_more_ends_the_connection_and_forgets_the_request(self, seat: Seat) -> None:
         seat.hold()
         async with peer_of(seat) as peer:
-            await peer.ask(SignVoteRequest(CHAIN, vote()), *[PingRequest()] * (MAX_QUEUED_EVENTS + 1))
+            await peer.ask(SignVoteRequest(CHAIN, vote()))
+            await eventually(lambda: seat.signer.flights == 1)
+            for _ in range(MAX_QUEUED_EVENTS + 1):
+                await peer.ask(PingRequest())
+                await asyncio.sleep(0.01)
             assert await peer.gone()
             await seat.trouble(TroubleKind.PROTOCOL)
             assert seat.signer.flights == 0
