@@ -156,6 +156,10 @@ class Listener:
     def address(self) -> ValidatorAddress:
         return address_of(str(self._where))
 
+    def take_little(self) -> None:
+        """Have the kernel keep as little as it can of what arrives for connections to come."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
     async def accept(self, seconds: float = PATIENCE) -> Peer:
         peer = Peer(await sockets.accept(self._listener, seconds), plain=bool(self._where.path))
         self._peers.append(peer)

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from cmkms.harness.chain import block_id
-from cmkms.harness.protobuf import delimited
 from cmkms.harness.values import MessageType, Time, Vote
-from cmkms.harness.wire import PingReply, PingRequest, SignVoteRequest, VoteReply, encode_request
+from cmkms.harness.wire import PingReply, PingRequest, PubKeyRequest, SignVoteRequest, VoteReply
 from cmkms.validators import TroubleKind, conversation
 from tests.unit.signing.messages import CHAIN
 from tests.unit.validators.peers import Listener, PeerGoneError, eventually
@@ -149,14 +148,15 @@ async def test_silence_before_the_first_request_is_no_silence(
 
 
 async def test_a_peer_that_asks_and_never_reads_is_given_up(seat: Seat, listener: Listener) -> None:
-    ping = delimited(encode_request(PingRequest()))
+    listener.take_little()
     async with seat.dialling(listener.address):
         peer = await listener.meet()
         with suppress(PeerGoneError):
-            for _ in range(100_000):
-                await peer.write(ping)
-                await asyncio.sleep(0)  # in step with the signer: many at once would be another trouble
+            for _ in range(5000):
+                await peer.ask(PubKeyRequest(CHAIN))
+                await asyncio.sleep(0.0005)
         await seat.trouble(TroubleKind.NOT_READING)
+    assert seat.troubles[0] == "not_reading"
 
 
 async def test_stopping_a_link_resets_its_connection(seat: Seat) -> None:
