@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 A request becomes canonical sign-bytes and joins the **flight** of its height/round/step: one proposal to the quorum,
 and whoever waits for it. Several sentries that ask for one vote with different timestamps share a flight and get the
-same signature; a request that differs in more than the timestamp has its error at once.
+same signature. A request for something else at that HRS stands behind the flight: its error has to come from a guard
+that has accepted something, never from a flight that may yet come to nothing.
 
 The quorum's outcome ends the flight. After `Granted`, and at no other time, the granted bytes are signed, and each
 waiter gets its own answer: a vote with the granted timestamp; a proposal only if its very bytes were granted (a node
@@ -24,7 +25,7 @@ from typing import Final, Protocol
 
 from cmkms.errors import BrokenInvariantError
 from cmkms.guard.decide import Conflict, Held, Refused, RefusedBecause, Regression, Sealed
-from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.hrs import HRS, NEVER, Step
 from cmkms.guard.quorum import Granted, Outcome, Quorum
 from cmkms.guard.state_file import SignState
 from cmkms.keys.consensus import ConsensusKey
@@ -70,6 +71,7 @@ class Waiter:
 
     request: SignRequest
     answer: Callable[[Answer], None]
+    hrs: HRS = NEVER
     sign_bytes: bytes = b""
     patience: Handle | None = None
     flight: _Flight | None = None
@@ -81,6 +83,7 @@ class _Flight:
     sign_bytes: bytes
     is_vote: bool
     waiters: list[Waiter] = field(default_factory=list)
+    behind: list[Waiter] = field(default_factory=list)
 
 
 class Signer:
@@ -113,21 +116,8 @@ class Signer:
             # The text reaches whoever asks: it must not carry on what they sent, nor name what else is signed here.
             waiter.answer(Rejected(RejectedBecause.UNKNOWN_CHAIN, "this connection signs for another chain"))
             return
-        hrs, waiter.sign_bytes = self._canonical(request)
-        released = self.released
-        if released is not None and released.sign_bytes == waiter.sign_bytes and released.signature is not None:
-            waiter.answer(self._signed(waiter, waiter.sign_bytes, released.signature, replayed=True))
-            return
-        flight = self._flights.get(hrs)
-        if flight is not None:
-            self._join(flight, waiter)
-            return
-        flight = _Flight(hrs, waiter.sign_bytes, isinstance(request, SignVoteRequest), [waiter])
-        waiter.flight = flight
-        self._flights[hrs] = flight
-        self._propose(flight)
-        if waiter.flight is not None:
-            self._grow_impatient(waiter)
+        waiter.hrs, waiter.sign_bytes = self._canonical(request)
+        self._enter(waiter)
 
     def withdraw(self, waiter: Waiter) -> None:
         """Forget a waiter whose connection is gone: nothing is ever sent to it."""
@@ -138,6 +128,7 @@ class Signer:
         if not flight.waiters and self._flights.get(flight.hrs) is flight:
             # An outcome that comes all the same finds no flight; the guards keep what they accepted, for the repeat.
             del self._flights[flight.hrs]
+            self._let_follow(flight)
 
     @property
     def flights(self) -> int:
@@ -152,17 +143,32 @@ class Signer:
         hrs = HRS(proposal.height, proposal.round, Step.PROPOSE)
         return hrs, proposal_sign_bytes(request.chain_id, proposal)
 
-    def _join(self, flight: _Flight, waiter: Waiter) -> None:
-        if waiter.sign_bytes != flight.sign_bytes:
-            if not differ_only_in_timestamp(waiter.sign_bytes, flight.sign_bytes):
-                waiter.answer(_rejected(Conflict(flight.sign_bytes), flight.hrs))
-                return
-            if not flight.is_vote:
-                waiter.answer(_rejected(Held(flight.sign_bytes), flight.hrs))
-                return
-        flight.waiters.append(waiter)
-        waiter.flight = flight
+    def _enter(self, waiter: Waiter) -> None:
+        """Answer a repeat, join the flight at this HRS or stand behind it, or begin one."""
+        released = self.released
+        if released is not None and released.sign_bytes == waiter.sign_bytes and released.signature is not None:
+            _settle(waiter, self._signed(waiter, waiter.sign_bytes, released.signature, replayed=True))
+            return
+        flight = self._flights.get(waiter.hrs)
+        if flight is None:
+            self._begin(waiter)
+        else:
+            waiter.flight = flight
+            (flight.waiters if _shares(flight, waiter) else flight.behind).append(waiter)
         self._grow_impatient(waiter)
+
+    def _begin(self, waiter: Waiter) -> None:
+        flight = _Flight(waiter.hrs, waiter.sign_bytes, isinstance(waiter.request, SignVoteRequest), [waiter])
+        waiter.flight = flight
+        self._flights[flight.hrs] = flight
+        self._propose(flight)
+
+    def _let_follow(self, flight: _Flight) -> None:
+        """Let those who asked for something else at this HRS ask now: only a guard may tell that it is too late."""
+        while flight.behind:
+            waiter = flight.behind.pop(0)
+            waiter.flight = None
+            self._enter(waiter)
 
     def _propose(self, flight: _Flight) -> None:
         self._quorum.propose(
@@ -176,10 +182,11 @@ class Signer:
         if not isinstance(outcome, Granted):
             rejected = _rejected(outcome, flight.hrs)
             _answer_all(flight, lambda _: rejected)
-            return
-        granted = outcome.sign_bytes
-        signature, replayed = self._sign(flight, granted)
-        _answer_all(flight, lambda waiter: self._signed(waiter, granted, signature, replayed=replayed))
+        else:
+            granted = outcome.sign_bytes
+            signature, replayed = self._sign(flight, granted)
+            _answer_all(flight, lambda waiter: self._signed(waiter, granted, signature, replayed=replayed))
+        self._let_follow(flight)
 
     def _sign(self, flight: _Flight, granted: bytes) -> tuple[bytes, bool]:
         """Sign what a majority accepted. The one place where the consensus key signs a vote or proposal."""
@@ -209,14 +216,14 @@ class Signer:
         return SignedVote(vote, signature, extension_signature, replayed)
 
     def _grow_impatient(self, waiter: Waiter) -> None:
-        if self._refuse_after is not None:
+        if self._refuse_after is not None and waiter.flight is not None and waiter.patience is None:
             waiter.patience = self._timer(self._refuse_after, lambda: self._give_up(waiter))
 
     def _give_up(self, waiter: Waiter) -> None:
         if waiter.flight is None:
             return
-        self.withdraw(waiter)
         why = self._quorum.waiting_for or "no majority answered in time"
+        self.withdraw(waiter)
         waiter.answer(Rejected(RejectedBecause.OUTAGE, why))
 
 
@@ -224,16 +231,28 @@ def _answer_all(flight: _Flight, answer: Callable[[Waiter], Answer]) -> None:
     """Answer whoever waits, in the order of asking. One answer may make another waiter withdraw: it stays silent."""
     for waiter in tuple(flight.waiters):
         if waiter.flight is flight:
-            _leave(waiter)
-            waiter.answer(answer(waiter))
+            _settle(waiter, answer(waiter))
+
+
+def _shares(flight: _Flight, waiter: Waiter) -> bool:
+    """Tell whether what the flight gets signed answers this waiter, too."""
+    if waiter.sign_bytes == flight.sign_bytes:
+        return True
+    return flight.is_vote and differ_only_in_timestamp(waiter.sign_bytes, flight.sign_bytes)
+
+
+def _settle(waiter: Waiter, answer: Answer) -> None:
+    _leave(waiter)
+    waiter.answer(answer)
 
 
 def _leave(waiter: Waiter) -> None:
     if waiter.patience is not None:
         waiter.patience.cancel()
         waiter.patience = None
-    if waiter.flight is not None:
-        waiter.flight.waiters.remove(waiter)
+    flight = waiter.flight
+    if flight is not None:
+        (flight.waiters if waiter in flight.waiters else flight.behind).remove(waiter)
         waiter.flight = None
 
 
@@ -252,7 +271,7 @@ def _rejected(outcome: Outcome, asked: HRS) -> Rejected:
         case Refused(because=RefusedBecause.MAX_HEIGHT, detail=detail):
             return Rejected(RejectedBecause.MAX_HEIGHT, detail)
         case Refused(because=RefusedBecause.CEILING, detail=detail):
-            hint = f"{detail}; if the chain is really there: cmkms chain allow-height"
+            hint = f"{detail}; if the chain is really there, see `cmkms chain allow-height --help`"
             return Rejected(RejectedBecause.CEILING, hint)
         case Refused(because=because, detail=detail):
             return Rejected(RejectedBecause.INTERNAL, f"the guard refuses: {because.value} {detail}")

@@ -123,10 +123,16 @@ class TestRefuse:
         refusing.clock.advance(3)
         assert asked.answers == []
 
-    def test_an_error_at_once_sets_no_timer(self, refusing: Bench) -> None:
+    def test_whoever_stands_behind_is_refused_after_its_own_patience(self, refusing: Bench) -> None:
         refusing.ask(prevote())
-        refusing.ask(prevote(block=BLOCK_B))
-        assert refusing.clock.armed == 1
+        refusing.clock.advance(1.0)
+        behind = refusing.ask(prevote(block=BLOCK_B))
+        refusing.clock.advance(2.4)
+        assert behind.answers == []
+        refusing.clock.advance(0.1)
+        assert isinstance(behind.answer, Rejected)
+        assert behind.answer.because is RejectedBecause.OUTAGE
+        assert refusing.clock.armed == 0
 
 
 class TestWithdraw:

@@ -90,29 +90,47 @@ def test_everything_but_the_timestamp_comes_back_as_it_was_asked(bench: Bench) -
     assert signed(second).vote == replace(precommit(extension=b"second").vote, timestamp=at(1))
 
 
-def test_another_block_has_its_error_while_the_first_is_in_flight(bench: Bench) -> None:
+@pytest.mark.parametrize("other", [prevote(block=BLOCK_B), prevote(block=NIL), prevote(block=BLOCK_B, seconds=2)])
+def test_something_else_at_one_place_waits_and_has_its_error_from_the_guards(
+    bench: Bench, other: SignVoteRequest
+) -> None:
     first = bench.ask(prevote())
-    other = bench.ask(prevote(block=BLOCK_B))
-    assert rejected(other).because is RejectedBecause.CONFLICT
-    assert first.answers == []
+    second = bench.ask(other)
+    assert second.answers == []
+    assert len(bench.quorum.proposed) == 1
     bench.quorum.decide()
     assert not signed(first).replayed
+    bench.quorum.decide()
+    assert rejected(second).because is RejectedBecause.CONFLICT
 
 
-def test_a_vote_for_nil_conflicts_with_one_for_a_block(bench: Bench) -> None:
-    bench.ask(prevote())
-    assert rejected(bench.ask(prevote(block=NIL))).because is RejectedBecause.CONFLICT
+def test_something_else_is_signed_where_the_first_came_to_nothing(bench: Bench) -> None:
+    first = bench.ask(prevote())
+    second = bench.ask(prevote(block=BLOCK_B))
+    bench.signer.withdraw(first.waiter)
+    bench.quorum.decide(index=1)
+    assert not signed(second).replayed
+    assert first.answers == []
+    assert bench.signer.flights == 0
 
 
-def test_another_block_with_another_timestamp_is_still_a_conflict(bench: Bench) -> None:
-    bench.ask(prevote(seconds=1))
-    assert rejected(bench.ask(prevote(block=BLOCK_B, seconds=2))).because is RejectedBecause.CONFLICT
+def test_whoever_stands_behind_may_leave_before_its_turn(bench: Bench) -> None:
+    first = bench.ask(prevote())
+    second, third = bench.ask(prevote(block=BLOCK_B)), bench.ask(prevote(block=NIL))
+    bench.signer.withdraw(second.waiter)
+    bench.quorum.decide()
+    assert signed(first)
+    bench.quorum.decide()
+    assert rejected(third).because is RejectedBecause.CONFLICT
+    assert second.answers == []
 
 
-def test_a_conflict_in_flight_never_reaches_the_quorum(bench: Bench) -> None:
-    bench.ask(prevote())
-    bench.ask(prevote(block=BLOCK_B))
-    assert len(bench.quorum.proposed) == 1
+def test_those_behind_that_ask_for_one_thing_share_a_flight(bench: Bench) -> None:
+    first = bench.ask(prevote())
+    behind = [bench.ask(prevote(block=BLOCK_B, seconds=seconds)) for seconds in (1, 2)]
+    bench.signer.withdraw(first.waiter)
+    bench.quorum.decide(index=1)
+    assert len({signed(one).signature for one in behind}) == 1
 
 
 def test_heights_rounds_and_steps_fly_apart(bench: Bench) -> None:
