@@ -70,8 +70,8 @@ class Link:
             # Python's IDNA codec, before any resolver is asked: a label of more than 63 characters, for one.
             return Trouble(TroubleKind.UNRESOLVED, f"{self._address.host} is no host name: {error}")
         self._conversation = talk
-        # Shielded: a future dies with the task that awaits it, and `run` could not tell any more what to hang up.
-        trouble = await asyncio.shield(talk.ended)
+        # Cancelled here, the conversation stays in its place: `run` then knows what to hang up.
+        trouble = await talk.ended
         self._conversation = None
         self._requests += talk.requests
         self._dialling_since = time.time()
