@@ -16,6 +16,8 @@ from cmkms.cli import app
 from tests.docs.markdown import command_lines, documents, fences, inline_code, repository
 
 OWN_FOLDERS = (".ci/", "benchmarks/", "cmkms/", "configs/", "demo/", "docs/", "proto/", "requirements/", "tests/")
+# CometBFT keeps its .proto files there: provenance names them.
+UPSTREAM = ("proto/cometbft/", "proto/tendermint/")
 # What was decided or changed at some time keeps the words of its time.
 RECORDS = re.compile(r"docs/adr/|CHANGELOG\.md")
 
@@ -104,6 +106,17 @@ def test_own_files_in_commands_exist(document: Path) -> None:
             own = [word.removeprefix("./") for word in words if word.removeprefix("./").startswith(OWN_FOLDERS)]
             missing = [word for word in own if not (repository() / word.partition("::")[0]).exists()]
             assert not missing, shlex.join(words)
+
+
+@every_document
+def test_own_files_in_sentences_exist(document: Path) -> None:
+    if RECORDS.search(str(document.relative_to(repository()))):
+        pytest.skip("a record of its time")
+    own = [code for code in inline_code(document.read_text()) if re.fullmatch(r"[\w./-]+", code)]
+    own = [code for code in own if code.startswith(OWN_FOLDERS) and not code.startswith(UPSTREAM)]
+    # A README in a folder may also speak from where it stands.
+    missing = [code for code in own if not (repository() / code).exists() and not (document.parent / code).exists()]
+    assert missing == []
 
 
 @every_document
