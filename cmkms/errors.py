@@ -13,6 +13,7 @@ __all__ = [
     "OperatorError",
     "PeerError",
     "SecretFileError",
+    "UnavailableError",
 ]
 
 
@@ -30,6 +31,10 @@ class ConfigError(OperatorError):
 
 class SecretFileError(OperatorError):
     """A file that holds a secret cannot be trusted: mode, owner, kind or content."""
+
+
+class UnavailableError(CmkmsError):
+    """Something is taken or out of reach for now. The CLI exits with 1, so that a supervisor tries again."""
 
 
 class PeerError(CmkmsError):

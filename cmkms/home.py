@@ -81,7 +81,8 @@ class Home:
     @property
     def lock_file(self) -> Path:
         """Held locked for the life of the one process that may use this home."""
-        return self.data_dir / "lock"
+        # No chain id becomes a name with "@" in it (`_file_name`): a chain may call itself "lock".
+        return self.data_dir / "@lock"
 
     def chain_dir(self, chain_id: str) -> Path:
         """Directory of one chain's guard and of what goes with it."""

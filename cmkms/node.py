@@ -216,12 +216,12 @@ class _Replica:
 
     def _watch_guard(self, guard: Guard, chain_id: str) -> None:
         guard.on_sync = lambda seconds: self._metrics.guard_fsync(chain_id, seconds)
-        guard.on_fuse = lambda reason: self._blow_all(reason, guard, chain_id)
+        guard.on_fuse = lambda reason, disk_failed: self._fuse_blown(reason, guard, chain_id, disk_failed=disk_failed)
 
-    def _blow_all(self, reason: str, first: Guard, chain_id: str) -> None:
-        """A disk that failed one guard is trusted with none: the whole replica stops answering for its guards."""
+    def _fuse_blown(self, reason: str, first: Guard, chain_id: str, *, disk_failed: bool) -> None:
+        """Tell it. A disk that failed one guard is trusted with none: the whole replica stops answering then."""
         self._log.critical("FUSE BLOWN: nothing is signed until `cmkms guard replace`", chain=chain_id, reason=reason)
-        for one in self._chains:
+        for one in self._chains if disk_failed else ():
             if one.guard is not None and one.guard is not first:
                 one.guard.blow_fuse(f"the guard of {chain_id}, on the same disk, failed: {reason}")
 

@@ -14,14 +14,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from nacl.utils import random as random_bytes
 
 from cmkms.errors import DiskError, OperatorError
-from cmkms.guard.born import BornMarker, read_marker, render_marker
+from cmkms.guard.born import BornMarker, MarkerError, read_marker, render_marker
 from cmkms.guard.disk import Disk
-from cmkms.guard.file import GuardFile, survey
+from cmkms.guard.file import MAX_READ_BYTES, GuardFile, survey
 from cmkms.guard.fuse import Fuse
 from cmkms.guard.generation import (
     NO_GENERATION,
@@ -39,10 +40,20 @@ from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import MAX_STATE_FILE_BYTES, SignState, parse_state, render_state
 from cmkms.home import read_bounded
 
-__all__ = ["Floor", "GuardRefusedError", "GuardSite", "OpenedGuard", "Unborn", "open_guard"]
-
-_FILE_BOUND: Final = 1024 * 1024
-"""A guard file has 16 KiB; a larger one is read no further to be called rotten."""
+__all__ = [
+    "SYSTEM_CLOCKS",
+    "Floor",
+    "GuardRefusedError",
+    "GuardSite",
+    "OpenedGuard",
+    "Unborn",
+    "floor_of",
+    "home_state",
+    "open_guard",
+    "readable_record",
+    "says_more",
+    "write_new_guard",
+]
 
 
 class GuardRefusedError(OperatorError):
@@ -90,7 +101,7 @@ def open_guard(
     opening = _Opening(site, disk, clocks)
     if opening.fuse.blown is not None:
         return opening.fused()
-    marker = read_marker(site.home.born_marker(site.chain_id))
+    marker = _marker(site)
     try:
         file = GuardFile.open(disk, site.path)
     except FileNotFoundError:
@@ -202,12 +213,12 @@ class _Opening:
         why = marker.fits(record)
         member = marker.member(self._site.member_id)
         if not why and (member is None or member.identity != self._site.identity):
-            why = f"it was born with another identity than {self._site.home.identity_file} holds"
+            kept = self._site.home.identity_file
+            why = f"it was born with another identity than {kept} holds: put the old identity back, from its backup"
         if why:
             raise GuardRefusedError(
                 f"the guard {self._site.path} and its born marker {self._site.home.born_marker(self._site.chain_id)} "
-                f"do not belong together ({why}): one of them was restored or copied. If this guard's file is lost, "
-                f"see `cmkms guard replace --help`"
+                f"do not belong together ({why}). If one of them was restored or copied: {self._site.way_out}"
             )
 
     def _check_released(self, hrs: HRS) -> None:
@@ -218,8 +229,8 @@ class _Opening:
             kept = site.home.released_file(site.chain_id)
             raise GuardRefusedError(
                 f"the guard of chain {site.chain_id} would go on from {hrs}, but {kept} holds this key's signature at "
-                f"{released.hrs}: an older guard was restored, or the word that it began by was wrong. The way out: "
-                f"cmkms guard replace --home {site.home.path} {site.chain_id} --above {released.hrs.height}"
+                f"{released.hrs}: an older guard was restored, or the word that it began by was wrong. More may have "
+                f"been signed than that file knows. The way out: {site.way_out}"
             )
 
     def _adopt_without_marker(self, record: GuardRecord) -> None:
@@ -241,23 +252,29 @@ class _Opening:
     def _settle_state_file(self, record: GuardRecord) -> None:
         """Set a state file aside that the guard has seen; refuse one that knows of more than the guard does."""
         site = self._site
-        state = _read_state(site)
+        state = home_state(site)
         if state is None:
             return
-        why = _says_more(state, record)
+        why = says_more(state, record)
         if why:
             raise GuardRefusedError(
                 f"{site.state_file} says {state.hrs}, {why}: another signer has signed with this key since. "
-                f"Stop that signer, then: cmkms state import --home {site.home.path} {site.chain_id} {site.state_file}"
+                f"Stop that signer, then: cmkms state import --home {quote(str(site.home.path))} "
+                f"{quote(site.chain_id)} {quote(str(site.state_file))}"
             )
         aside = site.state_file.with_name(f"{site.state_file.name}.imported-at-{record.hrs.height}")
-        self._disk.rename(site.state_file, aside)
-        self._notes.append(f"the state file is in the guard now and was renamed to {aside.name}")
+        try:
+            self._disk.rename(site.state_file, aside)
+        except DiskError as error:
+            # A read-only mount, for one. The guard has it on its own disk: what is left over can only refuse a start.
+            self._notes.append(f"the state file is in the guard now, but could not be renamed ({error})")
+        else:
+            self._notes.append(f"the state file is in the guard now and was renamed to {aside.name}")
 
 
 def find_floor(site: GuardSite, now: float, *, never_signed: bool) -> Floor | None:
     """Return where the guard begins, by the state file or the operator's word; None if there is neither."""
-    state = _read_state(site)
+    state = home_state(site)
     if never_signed:
         if state is not None:
             raise GuardRefusedError(
@@ -305,12 +322,13 @@ def write_new_guard(
 def readable_record(path: Path) -> GuardRecord | None:
     """Return the highest record that can be read of a guard file, sound or not; takes no lock and writes nothing."""
     try:
-        return survey(read_bounded(path, _FILE_BOUND)).highest
+        return survey(read_bounded(path, MAX_READ_BYTES)).highest
     except (FileNotFoundError, OperatorError, DiskError):
         return None
 
 
-def _read_state(site: GuardSite) -> SignState | None:
+def home_state(site: GuardSite) -> SignState | None:
+    """Read the state file in the home; None if there is none. Raises StateFileError, OperatorError."""
     try:
         data = read_bounded(site.state_file, MAX_STATE_FILE_BYTES)
     except FileNotFoundError:
@@ -318,13 +336,25 @@ def _read_state(site: GuardSite) -> SignState | None:
     return parse_state(data, str(site.state_file), site.chain_id, site.verify)
 
 
-def _says_more(state: SignState, record: GuardRecord) -> str:
+def says_more(state: SignState, record: GuardRecord) -> str:
     """Say how a state file knows, or may know, of a signature that the guard does not; empty if it does not."""
     if state.hrs > record.hrs:
         return f"above the guard's {record.hrs}"
     if state.hrs == record.hrs and record.sign_bytes is not None and state.sign_bytes != record.sign_bytes:
         return "where the guard holds other sign-bytes"
     return ""
+
+
+def _marker(site: GuardSite) -> BornMarker | None:
+    """Read the born marker; one that is damaged may go if the guard itself is there, and only then."""
+    try:
+        return read_marker(site.home.born_marker(site.chain_id))
+    except MarkerError as error:
+        if site.path.exists():
+            raise GuardRefusedError(f"{error}; move it away and start again: the guard is there to tell") from error
+        raise GuardRefusedError(
+            f"{error}, and the guard {site.path} is not there. The way out: {site.way_out}"
+        ) from error
 
 
 def _unborn(site: GuardSite) -> str:
@@ -338,8 +368,7 @@ def _unborn(site: GuardSite) -> str:
 def _lost(site: GuardSite) -> str:
     return (
         f"the guard of chain {site.chain_id} is lost: {site.home.born_marker(site.chain_id)} says that it was born, "
-        f"but {site.path} is not there. Do NOT restore it from a backup. The way out: cmkms guard replace "
-        f"--home {site.home.path} {site.chain_id} --from-state FILE | --above HEIGHT"
+        f"but {site.path} is not there. Do NOT restore it from a backup. The way out: {site.way_out}"
     )
 
 

@@ -59,7 +59,7 @@ def read_marker(path: Path) -> BornMarker | None:
     try:
         return _parse(json.loads(data))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise MarkerError(f"{path}: not a born marker ({error!r}); see `cmkms guard replace --help`") from error
+        raise MarkerError(f"{path}: not a born marker ({error!r})") from error
 
 
 def render_marker(marker: BornMarker, chain_id: str) -> bytes:

@@ -22,13 +22,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
+from cmkms.errors import BrokenInvariantError, DiskError, UnavailableError
 from cmkms.guard.disk import Disk, LockHeldError, OpenFile
 from cmkms.guard.record import RECORD_BYTES, GuardRecord, RecordDamagedError, decode_record, encode_record
 
 __all__ = [
     "BLOCK_BYTES",
     "FILE_BYTES",
+    "MAX_READ_BYTES",
     "GuardBusyError",
     "GuardFile",
     "GuardRottenError",
@@ -43,14 +44,16 @@ COPIES: Final = 2
 SLOTS: Final = 2
 SLOT_BYTES: Final = COPIES * BLOCK_BYTES
 FILE_BYTES: Final = SLOTS * SLOT_BYTES
+MAX_READ_BYTES: Final = 1024 * 1024
+"""A guard file has 16 KiB; more is read only to say how much too long it is."""
 _PADDING: Final = bytes(BLOCK_BYTES - RECORD_BYTES)
 
 
-class GuardBusyError(OperatorError):
+class GuardBusyError(UnavailableError):
     """Another live process holds this guard: only one may."""
 
 
-class GuardUnopenedError(OperatorError):
+class GuardUnopenedError(UnavailableError):
     """The guard's file is there but cannot be opened at all."""
 
 
@@ -161,15 +164,14 @@ class GuardFile:
         """Make `record` durable; the successor of the present one. Raises DiskError: the file is dead then."""
         if not self._usable:
             raise DiskError(f"the guard file {self._path} has failed before")
-        if record.sequence != self._record.sequence + 1 or record.hrs < self._record.hrs:
-            raise BrokenInvariantError(
-                f"guard record {record.sequence} at {record.hrs} does not follow {self._record.sequence}"
-            )
+        why = _not_a_successor(self._record, record)
+        if why:
+            raise BrokenInvariantError(f"the guard {self._path} is not written: {why}")
         data = _slot(record)
         self._usable = False
         try:
             if not self._file.still_named_by_its_path():
-                raise DiskError(f"the guard file {self._path} was replaced or removed under the running signer")
+                raise GuardRottenError(f"the guard file {self._path} was replaced or removed under the running signer")
             self._file.write(record.sequence % SLOTS * SLOT_BYTES, data)
             self._file.sync()
         except OSError as error:
@@ -223,11 +225,23 @@ def _misplaced(slot: int, records: list[GuardRecord]) -> str:
 def _inconsistent(one: GuardRecord, other: GuardRecord) -> str:
     """Say why two slots cannot be two successive states of one guard; empty if they can."""
     older, newer = sorted((one, other), key=lambda record: record.sequence)
+    return _not_a_successor(older, newer)
+
+
+def _not_a_successor(older: GuardRecord, newer: GuardRecord) -> str:
+    """Say why `newer` cannot be the next state of the guard that was in `older`; empty if it can.
+
+    Checked before each write and at each start: a second lock behind the decision.
+    """
     if newer.sequence != older.sequence + 1:
         return f"records {older.sequence} and {newer.sequence} are not successive: a write went missing"
     if newer.hrs < older.hrs:
         return f"its record went backwards, from {older.hrs} to {newer.hrs}"
-    same = (older.chain_id, older.member_id, older.key_hash, older.nonce)
-    if (newer.chain_id, newer.member_id, newer.key_hash, newer.nonce) != same:
-        return "its two slots belong to different guards"
+    if newer.hrs == older.hrs and newer.sign_bytes is not None and newer.sign_bytes != older.sign_bytes:
+        return f"its record has other sign-bytes at {newer.hrs} than before"
+    if older.armed and not newer.armed:
+        return "its record is not armed any more"
+    same = (older.chain_id, older.member_id, older.key_hash, older.nonce, older.generation)
+    if (newer.chain_id, newer.member_id, newer.key_hash, newer.nonce, newer.generation) != same:
+        return "its records belong to different guards"
     return ""

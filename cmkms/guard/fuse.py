@@ -7,6 +7,7 @@ next start rewrites and syncs the guard's record before it answers, which is saf
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Final
 
@@ -46,8 +47,14 @@ def read_fuse(path: Path) -> FuseStatus | None:
     """Read the marker; None: the fuse is whole. One that cannot be read counts as blown: it is there."""
     try:
         marker = json.loads(read_bounded(path, _MAX_MARKER_BYTES))
-        return FuseStatus(str(marker["reason"]), float(marker["since"]))
+        return FuseStatus(str(marker["reason"]), _finite(marker["since"]))
     except FileNotFoundError:
         return None
     except (CmkmsError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         return FuseStatus(f"the fuse's marker {path} is there but cannot be read ({error})", 0.0)
+
+
+def _finite(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"`since` is {value!r}, no point in time")
+    return float(value)

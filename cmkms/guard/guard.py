@@ -13,7 +13,7 @@ from pathlib import Path
 from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
 from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE, height_ceiling
 from cmkms.guard.decide import Accepted, AcceptRequest, Refused, RefusedBecause, Verdict, decide
-from cmkms.guard.file import GuardFile
+from cmkms.guard.file import GuardFile, GuardRottenError
 from cmkms.guard.fuse import Fuse
 from cmkms.guard.hrs import HRS
 from cmkms.guard.record import GuardRecord
@@ -57,8 +57,9 @@ class Guard:
         self._last_record = last_record
         self.on_sync: Callable[[float], None] | None = None
         """Told the seconds that each durable write took."""
-        self.on_fuse: Callable[[str], None] | None = None
-        """Told the reason when the fuse blows."""
+        self.on_fuse: Callable[[str, bool], None] | None = None
+        """Told the reason when the fuse blows, and whether it was the disk that failed: no guard on it is safe then."""
+        self._closed = False
 
     @property
     def record(self) -> GuardRecord | None:
@@ -80,6 +81,8 @@ class Guard:
         blown = self._fuse.blown
         if blown is not None or self._file is None:
             return Refused(RefusedBecause.FUSE, blown.reason if blown else "")
+        if self._closed:
+            return Refused(RefusedBecause.NOT_ARMED, "the guard is closed: this process is stopping")
         record = self._file.record
         now = self._clocks.wall()
         verdict = decide(record.state(self._ceiling(record, now)), request)
@@ -108,14 +111,15 @@ class Guard:
     def allow_height(self, height: int) -> None:
         """Raise the height ceiling, not the watermark, by the operator's word. Raises DiskError."""
         record = self._usable_record()
-        self._write(replace(record, sequence=record.sequence + 1, allowed_height=height))
+        allowed = max(height, record.allowed_height or 0)
+        self._write(replace(record, sequence=record.sequence + 1, allowed_height=allowed))
 
     def ceiling(self) -> int | None:
         """Return the highest height that would be accepted now; None: any."""
         record = self.record
         return None if record is None else self._ceiling(record, self._clocks.wall())
 
-    def blow_fuse(self, reason: str) -> None:
+    def blow_fuse(self, reason: str, *, disk_failed: bool = False) -> None:
         """Stop answering for good."""
         if self._fuse.blown is not None:
             return
@@ -123,7 +127,7 @@ class Guard:
         if not kept:
             reason += " (the marker could not be written either)"
         if self.on_fuse is not None:
-            self.on_fuse(reason)
+            self.on_fuse(reason, disk_failed)
 
     def status(self) -> GuardStatus:
         """Return the guard's state for people."""
@@ -147,6 +151,7 @@ class Guard:
 
     def close(self) -> None:
         """Close the file and drop its lock."""
+        self._closed = True
         if self._file is not None:
             self._file.close()
 
@@ -165,7 +170,7 @@ class Guard:
         try:
             file.write(record)
         except DiskError as error:
-            self.blow_fuse(str(error))
+            self.blow_fuse(str(error), disk_failed=not isinstance(error, GuardRottenError))
             raise
         if file.record != record:
             raise BrokenInvariantError(f"guard {self._path} wrote {record.hrs} and holds {file.record.hrs}")

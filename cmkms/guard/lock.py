@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from cmkms.errors import DiskError, OperatorError
+from cmkms.errors import DiskError, UnavailableError
 from cmkms.home import Home, make_private_dir
 
 __all__ = ["HomeLock", "HomeLockedError"]
@@ -18,7 +18,7 @@ __all__ = ["HomeLock", "HomeLockedError"]
 _MAX_HOLDER_BYTES = 200
 
 
-class HomeLockedError(OperatorError):
+class HomeLockedError(UnavailableError):
     """Another live process uses this home."""
 
 
@@ -47,6 +47,8 @@ class HomeLock:
                 f"{path.parent.parent} is in use by {who or 'another process'}: two signers on one home would sign "
                 f"twice. Stop it first"
             ) from error
+        except OSError as error:
+            raise DiskError(f"{path}: this file system has no locks ({error.strerror}); use a local disk") from error
         with suppress(OSError):
             # The lock is held; a full disk only keeps the next one from learning by whom.
             os.ftruncate(self._descriptor, 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from cmkms.errors import CmkmsError, OperatorError
 from cmkms.guard.birth import (
@@ -17,13 +16,15 @@ from cmkms.guard.birth import (
     GuardSite,
     OpenedGuard,
     floor_of,
+    home_state,
     open_guard,
     readable_record,
+    says_more,
     write_new_guard,
 )
 from cmkms.guard.born import BornMarker, read_marker, render_marker
 from cmkms.guard.disk import Disk, LockHeldError
-from cmkms.guard.file import GuardBusyError, GuardFile, survey
+from cmkms.guard.file import MAX_READ_BYTES, GuardBusyError, GuardFile, survey
 from cmkms.guard.fuse import read_fuse
 from cmkms.guard.generation import NO_GENERATION, GenerationId, Member
 from cmkms.guard.guard import GuardClocks
@@ -48,8 +49,6 @@ __all__ = [
     "replace_guard",
 ]
 
-_GUARD_BOUND: Final = 1024 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class GuardReport:
@@ -61,11 +60,6 @@ class GuardReport:
     fuse: FuseStatus | None
     damage: tuple[str, ...]
     problems: tuple[str, ...]
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """Return why `record` may not be the last one that was answered: every problem but the fuse, which is first."""
-        return self.problems if self.fuse is None else self.problems[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +94,16 @@ def inspect_guard(site: GuardSite) -> GuardReport:
         marker = None
         problems.append(str(error))
     try:
-        found = survey(read_bounded(site.path, _GUARD_BOUND))
+        found = survey(read_bounded(site.path, MAX_READ_BYTES))
     except FileNotFoundError:
         problems.append("lost: the born marker names a guard that is not there" if marker else "not born yet")
         return GuardReport(site.chain_id, site.path, None, fuse, (), tuple(problems))
     except CmkmsError as error:
         return GuardReport(site.chain_id, site.path, None, fuse, (), (*problems, str(error)))
     problems += _record_problems(site, found.highest, marker)
+    problems += _contradictions(site, found.highest)
+    if site.path.is_symlink():
+        problems.append("it is a symbolic link; put the file itself there")
     if found.rot:
         problems.append(f"rotten: {found.rot}")
     return GuardReport(site.chain_id, site.path, found.highest, fuse, found.damage, tuple(problems))
@@ -141,7 +138,7 @@ def export_state(site: GuardSite, key: ConsensusKey) -> bytes:
 
     Takes the home's lock: exported beside a running signer, it would be out of date at once. The signature is made
     anew where it is not at hand; a majority, here the only guard, has accepted exactly these bytes. Raises
-    GuardRefusedError for a guard whose record may not be its last: rotten, copied, restored, another's.
+    GuardRefusedError for a guard whose record may not be its last: fused, rotten, copied, restored, another's.
     """
     lock = HomeLock(site.home, "cmkms state export")
     try:
@@ -150,20 +147,15 @@ def export_state(site: GuardSite, key: ConsensusKey) -> bytes:
     finally:
         lock.close()
     record = report.record
-    if record is None or report.doubts:
+    if record is None or report.problems:
         # The highest readable record may be an older one: a node that goes on from it signs the newest point again.
         raise GuardRefusedError(
             f"chain {site.chain_id} has no guard to export from: {'; '.join(report.problems)}. Nothing in this home "
-            f"says for certain what was signed last"
-        )
-    if released is not None and released.hrs > record.hrs:
-        raise GuardRefusedError(
-            f"{site.path} stands at {record.hrs}, but {released.hrs} was signed: an older guard was restored. See "
-            f"`cmkms guard replace --help`"
+            f"says for certain what was signed last. A new guard does, above the chain's newest block: {site.way_out}"
         )
     if released is not None and released.hrs == record.hrs:
         return render_state(released)
-    if record.sign_bytes is None or report.fuse is not None:
+    if record.sign_bytes is None:
         return render_state(SignState(record.hrs))
     return render_state(SignState(record.hrs, record.sign_bytes, key.sign(record.sign_bytes)))
 
@@ -195,7 +187,8 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
     if isinstance(source, Path):
         state = _read_state(site, source)
         # An unknown age must not make the ceiling a wall: the operator names the point, the node soon shows the rest.
-        floor = Floor(state.hrs, None, min(max(state.timestamp_seconds or 0, 0), now), str(source), state)
+        accepted_at = min(max(state.timestamp_seconds or 0, 0), now)
+        floor = Floor(state.hrs, None, accepted_at, floor_of(state, source, now).origin, state)
     else:
         _check_height(source)
         floor = Floor(HRS(source, MAX_ROUND, Step.PRECOMMIT), None, 0, f"the operator's word (--above {source})")
@@ -281,14 +274,14 @@ def _refuse_too_low(site: GuardSite, readable: GuardRecord | None, seal: HRS) ->
     if readable is not None and readable.hrs > seal:
         raise GuardRefusedError(
             f"the old guard's record can still be read and stands at {readable.hrs}, above {seal}: the given point is "
-            f"too low. Use --above {readable.hrs.height}, or a newer state file"
+            f"too low, and so may that record be. Name a height above the newest block of the chain"
         )
     released = load_released(site)
     if released is not None and released.hrs > seal:
         # This key's own signature: whatever became of the guard's record, this much is certain.
         raise GuardRefusedError(
             f"{site.home.released_file(site.chain_id)} holds a signature at {released.hrs}, above {seal}: the given "
-            f"point is too low. Use --above {released.hrs.height}, or a newer state file"
+            f"point is too low, and more may have been signed since. Name a height above the newest block of the chain"
         )
 
 
@@ -320,8 +313,8 @@ def _open_born(site: GuardSite, disk: Disk, clocks: GuardClocks) -> OpenedGuard:
     if opened.guard.fuse.blown is not None:
         opened.guard.close()
         raise GuardRefusedError(
-            f"the fuse of the guard of {site.chain_id} is blown ({opened.guard.fuse.blown.reason}); "
-            f"see `cmkms guard replace --help`"
+            f"the fuse of the guard of {site.chain_id} is blown ({opened.guard.fuse.blown.reason}). "
+            f"The way out: {site.way_out}"
         )
     return opened
 
@@ -351,6 +344,23 @@ def _record_problems(site: GuardSite, record: GuardRecord | None, marker: BornMa
         problems.append(f"it does not belong to its born marker: {why}")
     elif marker is not None and ((member := marker.member(site.member_id)) is None or member.identity != site.identity):
         problems.append(f"it was born with another identity than {site.home.identity_file} holds")
+    return problems
+
+
+def _contradictions(site: GuardSite, record: GuardRecord | None) -> list[str]:
+    """Say what else in this home knows of more than the guard does: a start refuses then, too."""
+    if record is None:
+        return []
+    problems: list[str] = []
+    released = load_released(site)
+    if released is not None and released.hrs > record.hrs:
+        problems.append(f"{released.hrs} was signed, above its {record.hrs}: an older guard was restored")
+    try:
+        state = home_state(site)
+    except CmkmsError as error:
+        return [*problems, str(error)]
+    if state is not None and (why := says_more(state, record)):
+        problems.append(f"{site.state_file} says {state.hrs}, {why}; see `cmkms state import --help`")
     return problems
 
 

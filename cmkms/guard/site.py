@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
@@ -37,6 +38,14 @@ class GuardSite:
     def path(self) -> Path:
         """The guard's file."""
         return self.home.guard_file(self.chain_id)
+
+    @property
+    def way_out(self) -> str:
+        """The command that ends a guard's trouble. It names no height: what is kept here may be too old for one."""
+        return (
+            f"cmkms guard replace --home {quote(str(self.home.path))} {quote(self.chain_id)} --above HEIGHT, with a "
+            f"HEIGHT above the newest block of the chain"
+        )
 
     def verify(self, sign_bytes: bytes, signature: bytes) -> bool:
         """Tell whether this site's key made `signature` (Ed25519, RFC 8032)."""

@@ -22,6 +22,7 @@ __all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state",
 MAX_STATE_FILE_BYTES: Final = 64 * 1024
 """A real one has under 1 KiB; an ML-DSA signature would add 4.5 KiB."""
 
+_MAX_SHOWN: Final = 60
 _FIELDS: Final = frozenset({"height", "round", "step", "signature", "signbytes"})
 _DIALECTS: Final = {
     "block_id": "tmkms",
@@ -95,7 +96,7 @@ def _load(data: bytes, source: str) -> dict[str, Any]:
     for name in sorted(fields.keys() - _FIELDS):
         dialect = _DIALECTS.get(name)
         hint = f"; this is the form of {dialect}, whose import comes with a later release" if dialect else ""
-        _refuse(source, f"unknown field {name!r}{hint}")
+        _refuse(source, f"unknown field {_shown(name)}{hint}")
     missing = sorted({"height", "round", "step"} - fields.keys())
     if missing:
         _refuse(source, f"it lacks {', '.join(missing)}; a file without them says nothing about what was signed")
@@ -105,11 +106,13 @@ def _load(data: bytes, source: str) -> dict[str, Any]:
 def _hrs(fields: dict[str, Any], source: str) -> HRS:
     height, round_, step = fields["height"], fields["round"], fields["step"]
     if not isinstance(height, str) or not (height.isascii() and height.isdigit()):
-        _refuse(source, f"height is {height!r}; expected a number in quotes, as CometBFT writes it")
+        _refuse(source, f"height is {_shown(height)}; expected a number in quotes, as CometBFT writes it")
     if not isinstance(round_, int) or isinstance(round_, bool):
-        _refuse(source, f"round is {round_!r}; expected a number (in quotes: that is the form of tmkms and Horcrux)")
+        _refuse(
+            source, f"round is {_shown(round_)}; expected a number (in quotes, it is the form of tmkms and Horcrux)"
+        )
     if not isinstance(step, int) or isinstance(step, bool) or step not in tuple(Step):
-        _refuse(source, f"step is {step!r}; expected 0 to 3")
+        _refuse(source, f"step is {_shown(step)}; expected 0 to 3")
     try:
         hrs = HRS(int(height), round_, Step(step))
     except ValueError as error:
@@ -126,7 +129,7 @@ def _check(sign_bytes: bytes, hrs: HRS, chain_id: str, source: str) -> None:
     except (SignBytesError, ValueError, KeyError) as error:
         _refuse(source, f"its signbytes are not those of a vote or proposal ({error})")
     if message.chain_id != chain_id:
-        _refuse(source, f"it is of chain {message.chain_id!r}, this is {chain_id!r}")
+        _refuse(source, f"it is of chain {_shown(message.chain_id)}, this is {chain_id!r}")
     if signed != hrs:
         _refuse(source, f"it says {hrs}, but its signbytes are of {signed}")
 
@@ -141,7 +144,8 @@ def _optional(fields: dict[str, Any], name: str, source: str, decode: Callable[[
         return decode(text)
     except (ValueError, binascii.Error) as error:
         expected = "hex" if name == "signbytes" else "base64"
-        raise StateFileError(f"{source}: {name} is not {expected} (base64 signbytes are Horcrux' form)") from error
+        hint = " (in base64, it is Horcrux' form)" if name == "signbytes" else ""
+        raise StateFileError(f"{source}: {name} is not {expected}{hint}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,6 +153,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise ValueError("a field stands twice")
     return fields
+
+
+def _shown(value: object) -> str:
+    """Show a value of the file, which may be as long as the file."""
+    return repr(value)[:_MAX_SHOWN]
 
 
 def _refuse(source: str, why: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """The connection identity: the key a replica proves to have on validator connections, in node_key.json form.
 
-It says who is calling and signs no vote; losing it costs nothing but a pin to renew. It must never be the consensus
-key.
+It says who is calling and signs no vote. A guard is born with it, though (docs/adr/0008), so it belongs in the backup.
+It must never be the consensus key.
 """
 
 from __future__ import annotations

@@ -244,9 +244,10 @@ class TestExport:
         with pytest.raises(GuardRefusedError, match="60/0/3"):
             export_state(site, KEY)
 
-    def test_behind_a_blown_fuse_a_sound_guard_gives_its_point(self, site: GuardSite) -> None:
+    def test_behind_a_blown_fuse_nothing_is_certain_and_nothing_given(self, site: GuardSite) -> None:
         site.home.fuse_file(CHAIN).write_text(json.dumps({"reason": "EIO", "since": 1}))
-        assert self.exported(site) == SignState(hrs(50, 0, 3))
+        with pytest.raises(GuardRefusedError, match=r"the fuse is blown: EIO.*guard replace .* --above HEIGHT"):
+            self.exported(site)
 
 
 class TestAllowHeight:
@@ -255,6 +256,10 @@ class TestAllowHeight:
         assert accept(site, far) == [Refused(RefusedBecause.CEILING, "height 5000000 is above the ceiling 2050")]
         assert allow_height(site, DISK, 5_000_000, clocks=CLOCKS) == 5_000_000
         assert accept(site, STORED, far) == [Accepted(advances=False), Accepted(advances=True)]
+
+    def test_a_lower_height_takes_nothing_back(self, site: GuardSite) -> None:
+        allow_height(site, DISK, 5_000_000, clocks=CLOCKS)
+        assert allow_height(site, DISK, 51, clocks=CLOCKS) == 5_000_000
 
     @pytest.mark.parametrize("height", [0, -1, MAX_HEIGHT + 1, 2**64])
     def test_what_is_no_height_is_refused(self, site: GuardSite, height: int) -> None:
@@ -265,6 +270,17 @@ class TestAllowHeight:
 
 
 class TestInspect:
+    def test_what_a_start_refuses_is_a_problem(self, site: GuardSite) -> None:
+        put_state(site, render_state(signed(precommit(60))))
+        assert "above the guard's 50/0/3" in " ".join(inspect_guard(site).problems)
+        site.state_file.unlink()
+        store_released(site, DISK, signed(precommit(61)))
+        assert "61/0/3 was signed" in " ".join(inspect_guard(site).problems)
+        site.home.released_file(CHAIN).unlink()
+        elsewhere = site.path.rename(site.path.with_name("elsewhere"))
+        site.path.symlink_to(elsewhere)
+        assert "symbolic link" in " ".join(inspect_guard(site).problems)
+
     def test_a_sound_guard_has_no_problems(self, site: GuardSite) -> None:
         report = inspect_guard(site)
         assert (report.problems, report.damage, report.fuse) == ((), (), None)

@@ -11,6 +11,7 @@ from cmkms.errors import BrokenInvariantError, DiskError
 from cmkms.guard.decide import Accepted, Held, Refused, RefusedBecause
 from cmkms.guard.file import GuardFile
 from cmkms.guard.fuse import Fuse
+from cmkms.guard.generation import NO_GENERATION
 from cmkms.guard.guard import Guard
 from cmkms.guard.hrs import MAX_HEIGHT, NEVER
 from cmkms.guard.record import GuardRecord
@@ -31,7 +32,7 @@ class Setup:
         self.fuse = Fuse(self.disk, Path("/simulated/fuse.json"))
         GuardFile.create(self.disk, GUARD, first)
         self.guard = Guard(GUARD, GuardFile.open(self.disk, GUARD), self.fuse, self.clock.clocks)
-        self.guard.on_fuse = self.told.append
+        self.guard.on_fuse = lambda reason, disk_failed: self.told.append(f"disk: {reason}" if disk_failed else reason)
 
     def ask(self, sign_bytes: bytes) -> object:
         return self.guard.accept(request(sign_bytes))
@@ -125,6 +126,20 @@ class TestTheFuse:
         assert "Input/output error" in one.told[0]
         assert one.guard.status().state == "fused"
 
+    def test_only_a_failing_disk_is_told_as_one(self, one: Setup) -> None:
+        told: list[bool] = []
+        one.guard.on_fuse = lambda _, disk_failed: told.append(disk_failed)
+        one.disk.sync_error = disk_error()
+        one.ask(precommit(6))
+        assert told == [True]
+
+    def test_a_closed_guard_answers_nothing_and_blows_no_fuse(self, one: Setup) -> None:
+        one.guard.close()
+        verdict = one.ask(precommit(6))
+        assert isinstance(verdict, Refused)
+        assert verdict.because is RefusedBecause.NOT_ARMED
+        assert one.guard.blown == ""
+
     def test_that_its_marker_could_not_be_written_is_told_too(self, one: Setup) -> None:
         one.disk.full = True
         one.guard.blow_fuse("a reason")
@@ -160,8 +175,12 @@ class TestTheFile:
             last,
             replace(last, sequence=last.sequence + 2),
             replace(last, sequence=last.sequence + 1, hrs=hrs(4, 9, 3)),
+            replace(last, sequence=last.sequence + 1, sign_bytes=precommit(last.hrs.height, number=2)),
+            replace(last, sequence=last.sequence + 1, armed=False),
+            replace(last, sequence=last.sequence + 1, nonce=bytes(16)),
+            replace(last, sequence=last.sequence + 1, generation=NO_GENERATION),
         ):
-            with pytest.raises(BrokenInvariantError, match="does not follow"):
+            with pytest.raises(BrokenInvariantError, match="is not written: "):
                 file.write(wrong)
         assert one.platter == before
 

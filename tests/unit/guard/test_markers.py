@@ -31,6 +31,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 NASTY = [
+    b'{"reason": "EIO", "since": NaN}',
     b"",
     b"{",
     b"[]",
