@@ -12,6 +12,7 @@ import pytest
 from cmkms.harness.chain import block_id
 from cmkms.harness.values import MessageType, Time, Vote
 from cmkms.harness.wire import PingReply, PingRequest, PubKeyRequest, SignVoteRequest, VoteReply
+from cmkms.telemetry.events import SignEvent
 from cmkms.validators import TroubleKind, conversation
 from tests.unit.signing.messages import CHAIN
 from tests.unit.validators.peers import Listener, PeerGoneError, eventually
@@ -196,3 +197,38 @@ async def test_stopping_a_link_at_any_turn_of_its_dial_leaves_no_connection(
     except TimeoutError:
         return  # it had not got as far as to connect
     await peer.gone()
+
+
+class TestBugs:
+    """An event loop swallows what a callback raises. A bug of ours ends the process instead, wherever it shows."""
+
+    class BrokenJournalError(Exception):
+        pass
+
+    @pytest.fixture
+    def broken(self, seat: Seat, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seat]:
+        def fail(event: SignEvent) -> None:
+            raise self.BrokenJournalError(event.result)
+
+        monkeypatch.setattr(seat, "signed", fail)
+        yield seat
+        assert [type(bug) for bug in seat.bugs] == [self.BrokenJournalError]
+        seat.bugs.clear()
+
+    async def test_while_a_connection_ends(self, broken: Seat, listener: Listener) -> None:
+        broken.hold()
+        async with broken.dialling(listener.address):
+            peer = await listener.meet()
+            await peer.ask(VOTE)
+            await eventually(lambda: broken.signer.flights == 1)
+            peer.close()
+            await eventually(lambda: broken.bugs)
+            assert broken.signer.flights == 0
+            await listener.meet()
+
+    async def test_while_a_request_is_answered(self, broken: Seat, listener: Listener) -> None:
+        async with broken.dialling(listener.address):
+            peer = await listener.meet()
+            await peer.ask(VOTE)
+            await eventually(lambda: broken.bugs)
+            await peer.gone()
