@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -20,28 +19,23 @@ import uvloop
 from structlog.typing import FilteringBoundLogger
 
 from cmkms import __version__
-from cmkms.chains import LoadedChain, load_chain
 from cmkms.config import NodeConfig, OnOutage
-from cmkms.errors import CmkmsError, DiskError, OperatorError
-from cmkms.guard.birth import OpenedGuard, Unborn, open_guard
+from cmkms.errors import DiskError, OperatorError
 from cmkms.guard.disk import PosixDisk
-from cmkms.guard.filesystem import untrusted_file_system
 from cmkms.guard.guard import Guard
 from cmkms.guard.lock import HomeLock
-from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum
-from cmkms.guard.released import load_released, store_released
-from cmkms.guard.state_file import SignState
+from cmkms.guard.released import store_released
 from cmkms.hardening import harden_process
 from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
+from cmkms.served import NOT_SERVED, ServedChain, Tally, chain_status, check_file_systems, open_chains
 from cmkms.signing import REFUSE_AFTER_SECONDS, Signer
-from cmkms.status import ChainStatus, GuardStatus, LastSigned, NodeStatus
+from cmkms.status import ChainStatus, NodeStatus
 from cmkms.systemd import notify
-from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.telemetry.journal import Journal
 from cmkms.telemetry.logs import configure_logging
 from cmkms.telemetry.metrics import MeasuredChain, Metrics
-from cmkms.validators import Desk, Link, Observer, TroubleKind
+from cmkms.validators import Desk, Link, TroubleKind
 
 if TYPE_CHECKING:
     from cmkms.http.server import HttpServer
@@ -50,14 +44,17 @@ __all__ = ["run"]
 
 RELEASED_EVERY_SECONDS: Final = 1.0
 """How often the last released signature is written: off the signing path, and an old one costs nothing."""
-UNBORN_REMINDER_SECONDS: Final = 60.0
+REMINDER_SECONDS: Final = 60.0
+HTTP_RETRY_SECONDS: Final = 5.0
+"""At boot an interface may come up after us; a port may be another's for a while."""
 
 
 def run(config: NodeConfig, never_signed: frozenset[str]) -> int:
     """Run this replica until SIGTERM or SIGINT; returns the exit code: 0 stopped as told, 1 a bug ended it.
 
     `never_signed` names the chains whose key has never signed, by the operator's word.
-    Raises OperatorError for everything that the operator must put right before there is anything to run.
+    Raises OperatorError for what the operator must put right before there is anything to run, and UnavailableError or
+    DiskError for what may pass.
     """
     harden_process()
     configure_logging(config.log_level, config.log_format)
@@ -67,93 +64,28 @@ def run(config: NodeConfig, never_signed: frozenset[str]) -> int:
         raise OperatorError(f"--never-signed {', '.join(sorted(unknown))}: no such chain in the configuration")
     lock = HomeLock(config.home, f"cmkms start --id {config.id}")
     try:
-        _check_file_system(config, log)
-        parts = _open_chains(config, never_signed, log)
+        check_file_systems(config, log)
+        chains, refused = open_chains(config, never_signed, log)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Replica(config, parts, log).serve())
+            return runner.run(_Replica(config, chains, refused, log).serve())
     finally:
         lock.close()
-
-
-@dataclass(slots=True)
-class _Chain:
-    """One chain of this replica. `guard` is None while unborn; `signer` and `links` come once the loop runs."""
-
-    loaded: LoadedChain
-    guard: Guard | None
-    quorum: Quorum
-    released: SignState | None
-    links: list[Link] = field(default_factory=list)
-    refusals: Counter[str] = field(default_factory=Counter)
-    signer: Signer | None = None
-
-
-def _check_file_system(config: NodeConfig, log: FilteringBoundLogger) -> None:
-    why = untrusted_file_system(config.home.data_dir)
-    if not why:
-        return
-    if not config.allow_unsafe:
-        raise OperatorError(
-            f"{config.home.data_dir} lies on {why}: after a power cut or a move, a guard there may have forgotten what "
-            f"was signed. Use a local disk (ext4, xfs, btrfs, zfs), or --allow-unsafe for a test"
-        )
-    log.warning("unsafe file system for the guard, allowed by --allow-unsafe: never for a real validator", why=why)
-
-
-def _open_chains(config: NodeConfig, never_signed: frozenset[str], log: FilteringBoundLogger) -> list[_Chain]:
-    """Open every chain. A broken one never blocks the others, but with none left there is nothing to run."""
-    chains: list[_Chain] = []
-    broken: list[tuple[str, CmkmsError]] = []
-    for chain in config.chains:
-        try:
-            chains.append(_open_chain(load_chain(config, chain), never_signed, log))
-        except (OperatorError, DiskError) as error:
-            broken.append((chain.id, error))
-    if not chains:
-        raise OperatorError("\n".join(str(error) for _, error in broken) or "no chain is configured")
-    for chain_id, why in broken:
-        log.error("this chain is not served", chain=chain_id, reason=str(why))
-    return chains
-
-
-def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: FilteringBoundLogger) -> _Chain:
-    chain_id = loaded.config.id
-    opened = open_guard(loaded.site, PosixDisk(), never_signed=chain_id in never_signed)
-    released = load_released(loaded.site)
-    match opened:
-        case Unborn(waiting_for=waiting_for):
-            log.warning("not born yet: sign requests are held", chain=chain_id, waiting_for=waiting_for)
-            return _Chain(loaded, None, NoGuard(waiting_for), released)
-        case OpenedGuard(guard=guard, generation=generation, notes=notes):
-            for note in notes:
-                log.warning(note, chain=chain_id)
-            _tell_guard(guard, chain_id, log)
-            return _Chain(loaded, guard, SoleQuorum(guard, loaded.site.key_hash, generation), released)
-
-
-def _tell_guard(guard: Guard, chain_id: str, log: FilteringBoundLogger) -> None:
-    status = guard.status()
-    at = f"{status.height}/{status.round}/{status.step}"
-    if status.fuse is not None:
-        log.critical(
-            "the guard's fuse is blown: nothing is signed until `cmkms guard replace`",
-            chain=chain_id,
-            reason=status.fuse.reason,
-            last_readable=at,
-        )
-        return
-    log.info("guard armed", chain=chain_id, watermark=at, generation=status.generation, nonce=status.nonce[:8])
 
 
 class _Replica:
     """The running replica, from `serve` to its return."""
 
-    def __init__(self, config: NodeConfig, chains: list[_Chain], log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, config: NodeConfig, chains: list[ServedChain], refused: list[ChainStatus], log: FilteringBoundLogger
+    ) -> None:
         self._config = config
         self._chains = chains
+        self._refused = refused
         self._log = log
         self._started = time.monotonic()
         self._stop = asyncio.Event()
+        self._http_tried = asyncio.Event()
+        self._http_state = ""
         self._exit_code = 0
         self._metrics = Metrics(
             __version__,
@@ -168,15 +100,12 @@ class _Replica:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        listening = await bind(self._config.http_addr)
-        tasks = self._start_links(loop)
-        tasks += [asyncio.create_task(self._keep_released()), asyncio.create_task(self._remind_unborn())]
+        tasks = self._start_links()
+        jobs = (self._keep_released(), self._remind(), self._serve_http())
+        tasks += [asyncio.create_task(job) for job in jobs]
         for task in tasks:
             task.add_done_callback(self._task_ended)
-        # A node that is starting waits 3 s for its signer, and FastAPI takes longer to import than all the rest: the
-        # validators are dialled already, and the loop stays free for them.
-        http = await asyncio.to_thread(_make_http, self.status, self._metrics, hosts_for(self._config.http_addr))
-        address = await http.start(listening)
+        await self._http_tried.wait()
         # What lives from here on lives for good: the collector need not look at it while a vote waits.
         gc.collect()
         gc.freeze()
@@ -184,16 +113,44 @@ class _Replica:
             "cmkms is up",
             id=self._config.id,
             version=__version__,
-            http=str(address),
+            http=self._http_state,
             chains=[one.loaded.config.id for one in self._chains],
         )
         notify("READY=1")
         await self._stop.wait()
         notify("STOPPING=1")
-        await self._shut_down(tasks, http)
+        await self._shut_down(tasks)
         return self._exit_code
 
-    def _start_links(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[None]]:
+    async def _serve_http(self) -> None:
+        """Serve status and metrics, as soon as their address can be had. Signing never waits for it.
+
+        A node that is starting waits 3 s for its signer, and FastAPI takes longer to import than all the rest: by now
+        the validators are being dialled, and the loop stays free for them.
+        """
+        hosts = hosts_for(self._config.http_addr)
+        try:
+            http = await asyncio.to_thread(_make_http, self.status, self._metrics, hosts)
+            listening = await self._bind_http()
+            self._http_state = str(await http.start(listening))
+        finally:
+            self._http_tried.set()
+        try:
+            await asyncio.Future[None]()
+        finally:
+            await http.stop()
+
+    async def _bind_http(self) -> socket.socket:
+        while True:
+            try:
+                return await bind(self._config.http_addr)
+            except OperatorError as error:
+                self._http_state = "not served"
+                self._log.error("no status, no metrics: trying again every few seconds", reason=str(error))
+                self._http_tried.set()
+            await asyncio.sleep(HTTP_RETRY_SECONDS)
+
+    def _start_links(self) -> list[asyncio.Task[None]]:
         identity = load_identity(self._config.home.identity_file)
         tasks: list[asyncio.Task[None]] = []
         for one in self._chains:
@@ -202,13 +159,13 @@ class _Replica:
                 chain.id,
                 one.loaded.key,
                 one.quorum,
-                loop.call_later,
+                self._later,
                 refuse_after=REFUSE_AFTER_SECONDS if chain.on_outage is OnOutage.REFUSE else None,
                 released=one.released,
             )
             if one.guard is not None:
                 self._watch_guard(one.guard, chain.id)
-            observer = _Tally(self._journal, one.refusals, one.quorum)
+            observer = Tally(self._journal, one.refusals, one.quorum)
             desk = Desk(chain.id, one.loaded.key, one.signer, observer, identity.seed, self._fatal)
             one.links = [Link(address, desk) for address in chain.validator_addrs]
             tasks += [asyncio.create_task(link.run(), name=str(link.status().address)) for link in one.links]
@@ -232,7 +189,7 @@ class _Replica:
             for one in self._chains:
                 await asyncio.to_thread(self._store_released, one)
 
-    def _store_released(self, one: _Chain) -> None:
+    def _store_released(self, one: ServedChain) -> None:
         released = one.signer.released if one.signer is not None else None
         if released is None or released is one.released:
             return
@@ -242,12 +199,26 @@ class _Replica:
             self._log.warning("the last released signature could not be written", reason=str(error))
         one.released = released
 
-    async def _remind_unborn(self) -> None:
+    async def _remind(self) -> None:
+        """Say again what keeps a chain from signing: a line of last week is not seen."""
         while True:
-            await asyncio.sleep(UNBORN_REMINDER_SECONDS)
+            await asyncio.sleep(REMINDER_SECONDS)
             for one in self._chains:
                 if one.quorum.waiting_for:
                     self._log.warning("still waiting", chain=one.loaded.config.id, waiting_for=one.quorum.waiting_for)
+            for chain in self._refused:
+                self._log.error(NOT_SERVED, chain=chain.chain_id, reason=chain.waiting_for)
+
+    def _later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Run `callback` later; a bug in it ends the process, where the loop would only log it."""
+
+        def run() -> None:
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - see above
+                self._fatal(error)
+
+        return asyncio.get_running_loop().call_later(delay, run)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -260,17 +231,22 @@ class _Replica:
         self._exit_code = 1
         self._stop.set()
 
-    async def _shut_down(self, tasks: list[asyncio.Task[None]], http: HttpServer) -> None:
+    async def _shut_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._log.info("stopping")
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await http.stop()
         for one in self._chains:
             self._store_released(one)
             if one.guard is not None:
                 one.guard.close()
         self._log.info("stopped")
+
+    def _statuses(self) -> list[ChainStatus]:
+        """Return every configured chain's status, in the order of the configuration."""
+        shown = {one.loaded.config.id: chain_status(one) for one in self._chains}
+        shown |= {chain.chain_id: chain for chain in self._refused}
+        return [shown[chain.id] for chain in self._config.chains]
 
     def status(self) -> NodeStatus:
         """Return what this replica is now. A replica alone is always its own leader."""
@@ -281,7 +257,7 @@ class _Replica:
             is_leader=True,
             leader_id=self._config.id,
             leader_addr=str(self._config.raft_addr),
-            chains=tuple(_chain_status(one) for one in self._chains),
+            chains=tuple(self._statuses()),
         )
 
 
@@ -290,44 +266,3 @@ def _make_http(snapshot: Callable[[], NodeStatus], metrics: Metrics, hosts: tupl
     from cmkms.http.server import HttpServer  # noqa: PLC0415
 
     return HttpServer(create_app(snapshot, metrics, allowed_hosts=hosts))
-
-
-class _Tally:
-    """Counts refusals for the status, says why a held request was in vain, and passes everything on to the journal."""
-
-    def __init__(self, journal: Observer, refusals: Counter[str], quorum: Quorum) -> None:
-        self._journal = journal
-        self._refusals = refusals
-        self._quorum = quorum
-
-    def signed(self, event: SignEvent) -> None:
-        """See `Observer.signed`."""
-        if event.result == "refused":
-            self._refusals[event.reason] += 1
-        elif event.result == "gone":
-            event = replace(event, reason="outage", detail=self._quorum.waiting_for)
-        self._journal.signed(event)
-
-    def connection(self, event: ConnectionEvent) -> None:
-        """See `Observer.connection`."""
-        self._journal.connection(event)
-
-
-def _chain_status(one: _Chain) -> ChainStatus:
-    released = one.signer.released if one.signer is not None else one.released
-    last = None
-    if released is not None and released.sign_bytes is not None and released.signature is not None:
-        hrs = released.hrs
-        last = LastSigned(hrs.height, hrs.round, int(hrs.step), released.signature, released.sign_bytes)
-    path = str(one.loaded.site.path)
-    return ChainStatus(
-        chain_id=one.loaded.config.id,
-        address=one.loaded.key.address,
-        pub_key_type=one.loaded.key.type_name,
-        pub_key=one.loaded.key.pub_key,
-        guard=GuardStatus("unborn", path) if one.guard is None else one.guard.status(),
-        connections=tuple(link.status() for link in one.links),
-        last_signed=last,
-        refusals=tuple(sorted(one.refusals.items())),
-        waiting_for=one.quorum.waiting_for,
-    )

@@ -206,6 +206,11 @@ def _mirrored(status: NodeStatus) -> Iterator[Metric]:
         {chain.chain_id: chain.last_signed.step if chain.last_signed else 0 for chain in chains},
     )
     yield _per_chain(
+        "cmkms_guard_armed",
+        "1 while the guard can answer; 0 while it is unborn, refused or its fuse is tripped.",
+        {chain.chain_id: int(chain.guard.state == "armed") for chain in chains},
+    )
+    yield _per_chain(
         "cmkms_fuse_tripped",
         "1 while the guard answers nothing because its fuse tripped.",
         {chain.chain_id: int(chain.guard.fuse is not None) for chain in chains},

@@ -59,7 +59,7 @@ class TestLayout:
                 "priv/identity_key.json",
                 "priv/priv_validator_key.json",
                 "priv/priv_validator_state.json",
-                "data/lock",
+                "data/@lock",
                 "data/testnet-1/guard",
                 "data/testnet-1/last_released.json",
                 "data/testnet-1/fuse.json",

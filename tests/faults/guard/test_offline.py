@@ -271,7 +271,7 @@ class TestAllowHeight:
 
 class TestInspect:
     def test_what_a_start_refuses_is_a_problem(self, site: GuardSite) -> None:
-        put_state(site, render_state(signed(precommit(60))))
+        put_state(site, signed(precommit(60)))
         assert "above the guard's 50/0/3" in " ".join(inspect_guard(site).problems)
         site.state_file.unlink()
         store_released(site, DISK, signed(precommit(61)))

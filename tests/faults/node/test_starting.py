@@ -132,14 +132,6 @@ class TestRefusedToStart:
         assert "Stop it first" in second.log
         assert (await node.sign_vote(VOTE)).reply.vote.signature
 
-    async def test_an_http_port_that_is_taken(self, replica: Replica) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            address = f"127.0.0.1:{taken.getsockname()[1]}"
-            replica.spawn("--http-addr", address, never_signed=True)
-            assert await replica.ended() == OPERATOR_ERROR
-        assert address in replica.log
-        assert "Traceback" not in replica.log
-
     async def test_a_file_system_that_forgets(self, replica: Replica) -> None:
         if not untrusted_file_system(MEMORY):
             pytest.skip(f"{MEMORY} is no memory file system here")
@@ -171,6 +163,30 @@ class TestRefusedToStart:
 
 class TestService:
     """What a service manager and an operator see of a process that starts."""
+
+    async def test_an_http_port_that_is_taken_keeps_nobody_from_signing(
+        self, replica: Replica, node: SimulatedNode
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            await replica.start("--http-addr", address, never_signed=True)
+            assert (await node.sign_vote(VOTE)).reply.vote.signature
+            (trouble,) = replica.events("no status, no metrics: trying again every few seconds")
+        assert address in trouble["reason"]
+        assert "Traceback" not in replica.log
+        assert await replica.stop() == 0
+
+    async def test_a_chain_that_is_refused_is_shown_beside_those_that_are_served(
+        self, replica: Replica, node: SimulatedNode
+    ) -> None:
+        replica.add_chain("broken-1", "tcp://127.0.0.1:1")
+        (replica.home / "priv" / "broken-1" / "priv_validator_state.json").write_text("{}")
+        await replica.start("--never-signed", CHAIN)
+        assert (await node.sign_vote(VOTE)).reply.vote.signature
+        shown = await replica.chain_status("broken-1")
+        assert shown["guard"]["state"] == "refused"
+        assert "priv_validator_state.json: it lacks height, round, step" in shown["waiting_for"]
+        assert (await replica.chain_status())["guard"]["state"] == "armed"
 
     async def test_systemd_is_told_ready_and_stopping(self, replica: Replica, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

@@ -1,0 +1,157 @@
+"""A chain as this replica serves it: its guard opened, its signer and links, and what it tells about itself.
+
+Opens what the configuration names and says why a chain is not served. What runs, and for how long, is `node.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from cmkms.chains import LoadedChain, load_chain
+from cmkms.config import NodeConfig
+from cmkms.errors import CmkmsError, DiskError, OperatorError, UnavailableError
+from cmkms.guard.birth import OpenedGuard, Unborn, open_guard
+from cmkms.guard.disk import PosixDisk
+from cmkms.guard.filesystem import untrusted_file_system
+from cmkms.guard.guard import Guard
+from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum
+from cmkms.guard.released import load_released
+from cmkms.guard.state_file import SignState
+from cmkms.signing import Signer
+from cmkms.status import ChainStatus, GuardStatus, LastSigned
+from cmkms.telemetry.events import ConnectionEvent, SignEvent
+from cmkms.validators import Link, Observer
+
+__all__ = ["NOT_SERVED", "ServedChain", "Tally", "chain_status", "check_file_systems", "open_chains"]
+
+NOT_SERVED: Final = "this chain is not served"
+
+
+@dataclass(slots=True)
+class ServedChain:
+    """One chain of this replica. `guard` is None while unborn; `signer` and `links` come once the loop runs."""
+
+    loaded: LoadedChain
+    guard: Guard | None
+    quorum: Quorum
+    released: SignState | None
+    links: list[Link] = field(default_factory=list)
+    refusals: Counter[str] = field(default_factory=Counter)
+    signer: Signer | None = None
+
+
+def check_file_systems(config: NodeConfig, log: FilteringBoundLogger) -> None:
+    """Refuse a guard's folder that lies where nothing is kept; a chain's own may be a mount or a link elsewhere."""
+    folders = (config.home.data_dir, *(config.home.chain_dir(chain.id) for chain in config.chains))
+    found = {folder: untrusted_file_system(folder) for folder in folders if folder.exists()}
+    untrusted = {why: folder for folder, why in found.items() if why}
+    for why, folder in untrusted.items():
+        if not config.allow_unsafe:
+            raise OperatorError(
+                f"{folder} lies on {why}: after a power cut or a move, a guard there may have forgotten what was "
+                f"signed. Use a local disk (ext4, xfs, btrfs, zfs), or --allow-unsafe for a test"
+            )
+        log.warning("--allow-unsafe: the guard may forget here; never for a real validator", why=why)
+
+
+def open_chains(
+    config: NodeConfig, never_signed: frozenset[str], log: FilteringBoundLogger
+) -> tuple[list[ServedChain], list[ChainStatus]]:
+    """Open every chain; the second list is of those that are refused, as they are shown for as long as this runs.
+
+    A refused one never blocks the others, but with none left there is nothing to run.
+    """
+    chains: list[ServedChain] = []
+    errors: list[tuple[str, CmkmsError]] = []
+    for chain in config.chains:
+        try:
+            chains.append(_open_chain(load_chain(config, chain), never_signed, log))
+        except (OperatorError, DiskError, UnavailableError) as error:
+            errors.append((chain.id, error))
+    if not chains:
+        # Trouble that may pass asks a supervisor to try again, whatever else there is.
+        kind = OperatorError if all(isinstance(error, OperatorError) for _, error in errors) else UnavailableError
+        raise kind("\n".join(str(error) for _, error in errors) or "no chain is configured")
+    for chain_id, why in errors:
+        log.error(NOT_SERVED, chain=chain_id, reason=str(why))
+    return chains, [_refused_status(config, chain_id, str(why)) for chain_id, why in errors]
+
+
+def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: FilteringBoundLogger) -> ServedChain:
+    chain_id = loaded.config.id
+    opened = open_guard(loaded.site, PosixDisk(), never_signed=chain_id in never_signed)
+    released = load_released(loaded.site)
+    match opened:
+        case Unborn(waiting_for=waiting_for):
+            log.warning("not born yet: sign requests are held", chain=chain_id, waiting_for=waiting_for)
+            return ServedChain(loaded, None, NoGuard(waiting_for), released)
+        case OpenedGuard(guard=guard, generation=generation, notes=notes):
+            for note in notes:
+                log.warning(note, chain=chain_id)
+            _tell_guard(guard, chain_id, log)
+            return ServedChain(loaded, guard, SoleQuorum(guard, loaded.site.key_hash, generation), released)
+
+
+def _tell_guard(guard: Guard, chain_id: str, log: FilteringBoundLogger) -> None:
+    status = guard.status()
+    at = f"{status.height}/{status.round}/{status.step}"
+    if status.fuse is not None:
+        log.critical(
+            "the guard's fuse is blown: nothing is signed until `cmkms guard replace`",
+            chain=chain_id,
+            reason=status.fuse.reason,
+            last_readable=at,
+        )
+        return
+    log.info("guard armed", chain=chain_id, watermark=at, generation=status.generation, nonce=status.nonce[:8])
+
+
+def _refused_status(config: NodeConfig, chain_id: str, why: str) -> ChainStatus:
+    path = str(config.home.guard_file(chain_id))
+    return ChainStatus(chain_id, "", "", b"", GuardStatus("refused", path), waiting_for=why)
+
+
+class Tally:
+    """Counts refusals for the status, says why a held request was in vain, and passes everything on to the journal."""
+
+    def __init__(self, journal: Observer, refusals: Counter[str], quorum: Quorum) -> None:
+        self._journal = journal
+        self._refusals = refusals
+        self._quorum = quorum
+
+    def signed(self, event: SignEvent) -> None:
+        """See `Observer.signed`."""
+        if event.result == "refused":
+            self._refusals[event.reason] += 1
+        elif event.result == "gone":
+            event = replace(event, reason="outage", detail=self._quorum.waiting_for)
+        self._journal.signed(event)
+
+    def connection(self, event: ConnectionEvent) -> None:
+        """See `Observer.connection`."""
+        self._journal.connection(event)
+
+
+def chain_status(one: ServedChain) -> ChainStatus:
+    """Return the chain's state for people."""
+    released = one.signer.released if one.signer is not None else one.released
+    last = None
+    if released is not None and released.sign_bytes is not None and released.signature is not None:
+        hrs = released.hrs
+        last = LastSigned(hrs.height, hrs.round, int(hrs.step), released.signature, released.sign_bytes)
+    path = str(one.loaded.site.path)
+    return ChainStatus(
+        chain_id=one.loaded.config.id,
+        address=one.loaded.key.address,
+        pub_key_type=one.loaded.key.type_name,
+        pub_key=one.loaded.key.pub_key,
+        guard=GuardStatus("unborn", path) if one.guard is None else one.guard.status(),
+        connections=tuple(link.status() for link in one.links),
+        last_signed=last,
+        refusals=tuple(sorted(one.refusals.items())),
+        waiting_for=one.quorum.waiting_for,
+    )
