@@ -93,6 +93,9 @@ def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: Filterin
             for note in notes:
                 log.warning(note, chain=chain_id)
             _tell_guard(guard, chain_id, log)
+            if released is not None and guard.record is not None and released.hrs < guard.record.hrs:
+                # A kill left it behind its guard: what is past is not answered any more, least of all its extensions.
+                released = None
             return ServedChain(loaded, guard, SoleQuorum(guard, loaded.site.key_hash, generation), released)
 
 

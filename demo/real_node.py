@@ -11,12 +11,12 @@ import json
 import re
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, cast
-
-import httpx
 
 from cmkms.harness.observation import Observation
 from cmkms.harness.oracle import Oracle
@@ -30,6 +30,7 @@ __all__ = ["play"]
 
 _KILL_AT: Final = 0.45
 _POLL_SECONDS: Final = 0.03
+_RPC_SECONDS: Final = 5.0
 _STANDSTILL_SECONDS: Final = 15.0
 """Without a block for so long, the chain has stopped for good."""
 
@@ -108,17 +109,16 @@ async def play(stage: Stage, story: Story, address: str, executable: Path) -> No
     node.key_file.unlink()
     try:
         node.start()
-        async with httpx.AsyncClient(base_url=node.rpc, timeout=5.0) as rpc:
-            await _watch(node, rpc, stage, story, pub_key)
+        await _watch(node, stage, story, pub_key)
     finally:
         node.stop()
 
 
-async def _watch(node: _Node, rpc: httpx.AsyncClient, stage: Stage, story: Story, pub_key: bytes) -> None:
+async def _watch(node: _Node, stage: Stage, story: Story, pub_key: bytes) -> None:
     oracle, journal = Oracle([stage.chain_id]), _journal(stage.running.log_file)
     seen, moved_at = 0, time.monotonic()
     while story.progress < 1:
-        height = await _height(rpc)
+        height = await _height(node)
         if height > seen:
             if not seen:
                 story.tell("the first block: the node has no key any more, cmkms signed it", Tone.GOOD)
@@ -126,7 +126,7 @@ async def _watch(node: _Node, rpc: httpx.AsyncClient, stage: Stage, story: Story
             moved_at = time.monotonic()
             story.advance(height, moved_at)
             for one in range(max(seen, 1), height):
-                _judge(story, oracle, await _commit(rpc, one), stage.chain_id, pub_key)
+                _judge(story, oracle, await _commit(node, one), stage.chain_id, pub_key)
             seen = height
         if node.ended or time.monotonic() - moved_at > _STANDSTILL_SECONDS:
             raise RuntimeError(f"the chain stands still at height {seen}\n{_tail(node.log_file)}")
@@ -134,24 +134,31 @@ async def _watch(node: _Node, rpc: httpx.AsyncClient, stage: Stage, story: Story
         if not story.crashed and story.progress > _KILL_AT:
             stage.crash(story, f"at height {height}; started again at once")
             # Blocks up to the one in the making may have been signed before: only the one after proves the return.
-            story.resumes_at = await _height(rpc) + 2
+            story.resumes_at = await _height(node) + 2
             await stage.wait_healthy(story)
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _height(rpc: httpx.AsyncClient) -> int:
+async def _height(node: _Node) -> int:
     """The newest block's height; 0 until the node answers."""
     try:
-        status = (await rpc.get("/status")).json()
-    except httpx.TransportError:
+        status = await asyncio.to_thread(_rpc, f"{node.rpc}/status")
+    except (OSError, HTTPException):
         return 0
     return int(status["result"]["sync_info"]["latest_block_height"]) if "result" in status else 0
 
 
-async def _commit(rpc: httpx.AsyncClient, height: int) -> dict[str, Any]:
-    answer = (await rpc.get("/commit", params={"height": height})).json()
+async def _commit(node: _Node, height: int) -> dict[str, Any]:
+    answer = await asyncio.to_thread(_rpc, f"{node.rpc}/commit?height={height}")
     commit: dict[str, Any] = answer["result"]["signed_header"]["commit"]
     return commit
+
+
+def _rpc(url: str) -> dict[str, Any]:
+    """What the node's RPC answers to a GET."""
+    with urllib.request.urlopen(url, timeout=_RPC_SECONDS) as response:  # noqa: S310 - our own node
+        answer: dict[str, Any] = json.load(response)
+    return answer
 
 
 def _judge(story: Story, oracle: Oracle, commit: dict[str, Any], chain_id: str, pub_key: bytes) -> None:

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.telemetry.metrics import Metrics
-from cmkms.telemetry.repetition import ConnectionLines, Line
+from cmkms.telemetry.repetition import ConnectionLines, Line, Repeats
 
 __all__ = ["CONFLICT", "Journal"]
 
@@ -51,17 +51,23 @@ class Journal:
         self._clock = clock
         self._unix_clock = unix_clock
         self._lines: dict[tuple[str, str, bool], ConnectionLines] = {}
+        self._repeats: dict[tuple[str, str], Repeats] = {}
 
     def signed(self, event: SignEvent) -> None:
         """One sign request was answered, or its node hung up."""
         self._metrics.sign_request(event)
+        times = 1 if event.result == "signed" else self._told(event)
+        if not times:
+            return
         if event.result != "refused":
             write = self._logger.info
         elif event.reason == CONFLICT:
             write = self._logger.error
         else:
             write = self._logger.warning
-        why = {"reason": event.reason} if event.reason else {}
+        why: dict[str, object] = {"reason": event.reason} if event.reason else {}
+        if times > 1:
+            why["times"] = times
         if event.detail:
             why["detail"] = event.detail[:_MAX_DETAIL_CHARS]
         write(
@@ -77,6 +83,12 @@ class Journal:
             who=event.who,
             **why,
         )
+
+    def _told(self, event: SignEvent) -> int:
+        """Return how often this came in a row; 0 keeps it untold, so that one broken node cannot fill the disk."""
+        repeats = self._repeats.setdefault((event.chain_id, event.who), Repeats())
+        key = (event.result, event.reason, event.step, event.height, event.round, event.block_hash)
+        return repeats.tell(key, self._clock())
 
     def connection(self, event: ConnectionEvent) -> None:
         """A validator connection changed. Repeated trouble is written at most every 30 s, with its count."""

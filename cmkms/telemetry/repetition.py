@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CHANGE_BURST", "CHANGE_SECONDS", "REPEAT_SECONDS", "ConnectionLines", "Line"]
+__all__ = ["CHANGE_BURST", "CHANGE_SECONDS", "REPEAT_SECONDS", "ConnectionLines", "Line", "Repeats"]
 
 REPEAT_SECONDS = 30.0
 """The same trouble again is told this often. A redial comes every half second: 60 tries in one line."""
@@ -26,6 +26,28 @@ class Line:
 
     times: int
     since_unix: float
+
+
+class Repeats:
+    """What one validator asks again and again in vain: told at once, then now and then with its count."""
+
+    __slots__ = ("_key", "_times", "_told_at")
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._times = 0
+        self._told_at = 0.0
+
+    def tell(self, key: object, now: float) -> int:
+        """Return how often `key` came in a row if that is to be told now, else 0."""
+        if key != self._key:
+            self._key, self._times, self._told_at = key, 1, now
+            return 1
+        self._times += 1
+        if now - self._told_at < REPEAT_SECONDS:
+            return 0
+        self._told_at = now
+        return self._times
 
 
 class ConnectionLines:
