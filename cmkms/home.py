@@ -23,6 +23,7 @@ from cmkms.errors import DiskError, OperatorError, SecretFileError
 
 __all__ = [
     "Home",
+    "check_private_dir",
     "create_durably",
     "make_private_dir",
     "read_bounded",
@@ -291,6 +292,18 @@ def make_private_dir(path: Path) -> bool:
     except OSError as error:
         raise DiskError(f"{path}: could not be made: {error.strerror}") from error
     return True
+
+
+def check_private_dir(path: Path) -> None:
+    """Refuse a directory of the home that others can write to: they could put an older guard or another key into it.
+
+    Raises SecretFileError with the command that puts it right; OperatorError if there is none.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise OperatorError(f"{path}: {error.strerror}; make the home with: cmkms init") from None
+    _check_directory(path, found)
 
 
 def _octal(found: os.stat_result) -> str:

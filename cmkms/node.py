@@ -26,6 +26,7 @@ from cmkms.guard.guard import Guard
 from cmkms.guard.lock import HomeLock
 from cmkms.guard.released import store_released
 from cmkms.hardening import harden_process
+from cmkms.home import check_private_dir
 from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
 from cmkms.served import NOT_SERVED, ServedChain, Tally, chain_status, check_file_systems, open_chains
@@ -62,6 +63,8 @@ def run(config: NodeConfig, never_signed: frozenset[str]) -> int:
     unknown = never_signed - {chain.id for chain in config.chains}
     if unknown:
         raise OperatorError(f"--never-signed {', '.join(sorted(unknown))}: no such chain in the configuration")
+    for directory in (config.home.path, config.home.priv_dir, config.home.data_dir):
+        check_private_dir(directory)
     lock = HomeLock(config.home, f"cmkms start --id {config.id}")
     try:
         check_file_systems(config, log)
@@ -114,7 +117,7 @@ class _Replica:
             id=self._config.id,
             version=__version__,
             http=self._http_state,
-            chains=[one.loaded.config.id for one in self._chains],
+            chains=", ".join(one.loaded.config.id for one in self._chains),
         )
         notify("READY=1")
         await self._stop.wait()

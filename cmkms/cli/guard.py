@@ -8,6 +8,7 @@ Must never change a guard without the chain's id typed by whoever asks for it.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -43,7 +44,7 @@ def show(
         if number:
             typer.echo()
         for name, value in fields.items():
-            for line in _lines(value):
+            for line in _lines(_date(value) if name == "accepted_at" else value):
                 typer.echo(f"{name:14}  {line}")
 
 
@@ -68,6 +69,11 @@ def _fields(report: GuardReport) -> dict[str, Any]:
         "damage": list(report.damage),
         "problems": list(report.problems),
     }
+
+
+def _date(seconds: int | None) -> str | None:
+    """Show Unix seconds as a date; 0 is no date: it was not known when the guard was made."""
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat() if seconds else None
 
 
 def _lines(value: Any) -> list[str]:

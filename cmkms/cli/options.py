@@ -18,7 +18,7 @@ import typer
 if TYPE_CHECKING:
     from cmkms.config import Flags
 
-__all__ = ["Chain", "HomeDir", "MaybeChain", "Output", "OutputFormat", "takes_settings"]
+__all__ = ["Chain", "HomeDir", "MaybeChain", "OnlyChain", "Output", "OutputFormat", "takes_settings"]
 
 _Own = ParamSpec("_Own")
 
@@ -35,6 +35,9 @@ HomeDir = Annotated[
 ]
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="For people, or for programs.")]
 Chain = Annotated[str, typer.Argument(metavar="CHAIN", help="Chain id.")]
+OnlyChain = Annotated[
+    str | None, typer.Argument(metavar="[CHAIN]", help="Chain id; not needed where only one is configured.")
+]
 MaybeChain = Annotated[str | None, typer.Argument(metavar="[CHAIN]", help="Chain id; else every chain.")]
 
 _SETTINGS: Final[dict[str, Any]] = {

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cmkms.cli.options import Chain, HomeDir, MaybeChain, Output, OutputFormat
+from cmkms.cli.options import Chain, HomeDir, MaybeChain, OnlyChain, Output, OutputFormat
 
 __all__ = ["app"]
 
@@ -70,7 +70,7 @@ def import_(
 
 @app.command()
 def export(
-    chain: Chain,
+    chain: OnlyChain = None,
     home: HomeDir = None,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Write a new file instead of standard output.")

@@ -16,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmkms.errors import DiskError, OperatorError, SecretFileError
-from cmkms.home import Home, create_durably, make_private_dir, read_bounded, read_secret, rename_durably, write_durably
+from cmkms.home import (
+    Home,
+    check_private_dir,
+    create_durably,
+    make_private_dir,
+    read_bounded,
+    read_secret,
+    rename_durably,
+    write_durably,
+)
 
 MAX_BYTES = 100
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -331,3 +340,16 @@ class TestMakePrivateDir:
     def test_a_missing_parent_is_named(self, directory: Path) -> None:
         with pytest.raises(DiskError, match="could not be made: No such file"):
             make_private_dir(directory / "none" / "new")
+
+
+class TestPrivateDirectories:
+    def test_one_that_others_can_write_to_is_refused_with_the_command_that_mends_it(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o770)
+        with pytest.raises(SecretFileError, match=f"chmod go-w {tmp_path}"):
+            check_private_dir(tmp_path)
+        tmp_path.chmod(0o750)
+        check_private_dir(tmp_path)
+
+    def test_one_that_is_not_there_is_refused_with_the_command_that_makes_it(self, tmp_path: Path) -> None:
+        with pytest.raises(OperatorError, match="cmkms init"):
+            check_private_dir(tmp_path / "data")

@@ -134,6 +134,10 @@ class TestState:
         assert json.loads(ran.out) == {"height": "100", "round": 0, "step": 3}
         assert "Take the key away" in ran.err
 
+    def test_export_needs_no_chain_where_only_one_is_configured(self, born: Operator, tmp_path: Path) -> None:
+        born.at_home("state", "import", CHAIN, state_file(tmp_path, 100))
+        assert json.loads(born.at_home("state", "export").out)["height"] == "100"
+
     def test_export_writes_a_new_file_and_overwrites_none(self, born: Operator, tmp_path: Path) -> None:
         target = tmp_path / "out.json"
         assert born.at_home("state", "export", CHAIN, "--to", str(target)).code == 0
