@@ -15,10 +15,10 @@ from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.telemetry.metrics import Metrics
 from cmkms.telemetry.repetition import ConnectionLines, Line, Repeats
 
-__all__ = ["CONFLICT", "Journal"]
+__all__ = ["Journal"]
 
-CONFLICT = "conflict"
-"""The reason of a refusal that would have been a double sign: the only one told as an error."""
+_ALARMS = frozenset({"conflict", "ceiling"})
+"""Refusals to wake somebody for: a double sign that was asked for, a height that would use up the key."""
 
 _HASH_PREFIX_BYTES = 4
 """As much of a block hash as block explorers and CometBFT's own logs show at a glance: 8 hex digits."""
@@ -61,7 +61,7 @@ class Journal:
             return
         if event.result != "refused":
             write = self._logger.info
-        elif event.reason == CONFLICT:
+        elif event.reason in _ALARMS:
             write = self._logger.error
         else:
             write = self._logger.warning

@@ -74,6 +74,15 @@ def test_a_hardened_process_leaves_no_core_is_not_dumpable_and_keeps_files_priva
 )
 def test_a_run_without_anything_to_sign_for_is_refused(tmp_path: Path, arguments: list[str], refusal: str) -> None:
     folder = tmp_path / "home"
-    folder.mkdir(mode=0o700)
+    for directory in (folder, folder / "priv", folder / "data"):
+        directory.mkdir(mode=0o700)
     assert python(RUN, str(folder), *arguments).startswith("refused:")
     assert refusal in python(RUN, str(folder), *arguments)
+
+
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    for directory in (folder, folder / "priv", folder / "data"):
+        directory.mkdir(mode=0o700)
+    (folder / "data").chmod(0o777)
+    assert f"chmod go-w {folder / 'data'}" in python(RUN, str(folder))
