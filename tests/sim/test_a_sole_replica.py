@@ -103,5 +103,6 @@ def test_a_sole_replica_signs_one_message_for_each_place() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_sole_replica_signs_one_message_for_each_place_in_long_lives() -> None:
-    run_state_machine_as_test(Lives, settings=settings(max_examples=1500, stateful_step_count=100))
+    run_state_machine_as_test(Lives, settings=settings(max_examples=500, stateful_step_count=100))

@@ -297,6 +297,6 @@ def test_any_life_of_a_guard() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_many_long_lives_of_a_guard() -> None:
     run_state_machine_as_test(GuardMachine, settings=settings(max_examples=1200, stateful_step_count=60))
