@@ -102,7 +102,7 @@ class _Replica:
         """Serve until told to stop, or until a bug is found."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._end)
         tasks = self._start_links()
         jobs = (self._keep_released(), self._remind(), self._serve_http())
         tasks += [asyncio.create_task(job) for job in jobs]
@@ -232,7 +232,12 @@ class _Replica:
         """End the process because of a bug: the next life begins from what is on disk."""
         self._log.critical("a bug ends this process; please report it", exc_info=error)
         self._exit_code = 1
+        self._end()
+
+    def _end(self) -> None:
         self._stop.set()
+        # Nobody waits for an HTTP address whose name takes its time to resolve.
+        self._http_tried.set()
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._log.info("stopping")
