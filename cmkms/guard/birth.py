@@ -52,6 +52,7 @@ __all__ = [
     "open_guard",
     "readable_record",
     "says_more",
+    "write_marker",
     "write_new_guard",
 ]
 
@@ -168,13 +169,9 @@ class _Opening:
         return self._opened(file, file.record.generation, None)
 
     def _arm(self, file: GuardFile, origin: str) -> OpenedGuard:
-        marker_path = self._site.home.born_marker(self._site.chain_id)
         generation = file.record.generation
-        if read_marker(marker_path) is None:
-            member = Member(self._site.member_id, self._site.identity, file.record.nonce)
-            marker = BornMarker(generation, NO_GENERATION.hash, (member,))
-            self._disk.make_dir(marker_path.parent)
-            self._disk.create(marker_path, render_marker(marker, self._site.chain_id))
+        if read_marker(self._site.home.born_marker(self._site.chain_id)) is None:
+            write_marker(self._site, self._disk, file.record, NO_GENERATION)
         file.write(replace(file.record, sequence=file.record.sequence + 1, armed=True))
         self._notes.append(f"born: generation {generation}, at {file.record.hrs}, from {origin}")
         self._settle_state_file(file.record)
@@ -243,10 +240,7 @@ class _Opening:
                 f"restore {site.home.priv_dir}, or see `cmkms guard replace --help`"
             )
         if record.armed:
-            path = site.home.born_marker(site.chain_id)
-            marker = BornMarker(record.generation, NO_GENERATION.hash, (member,))
-            self._disk.make_dir(path.parent)
-            self._disk.create(path, render_marker(marker, site.chain_id))
+            path = write_marker(site, self._disk, record, NO_GENERATION)
             self._notes.append(f"the born marker was missing and has been written anew: {path}")
 
     def _settle_state_file(self, record: GuardRecord) -> None:
@@ -317,6 +311,16 @@ def write_new_guard(
     )
     GuardFile.create(disk, path or site.path, record)
     return record
+
+
+def write_marker(site: GuardSite, disk: Disk, record: GuardRecord, before: GenerationId) -> Path:
+    """Write the born marker of the guard in `record`, whose generation follows `before`. Durable; returns its path."""
+    member = Member(site.member_id, site.identity, record.nonce)
+    marker = BornMarker(record.generation, before.hash, (member,))
+    path = site.home.born_marker(site.chain_id)
+    disk.make_dir(path.parent)
+    disk.create(path, render_marker(marker, site.chain_id))
+    return path
 
 
 def readable_record(path: Path) -> GuardRecord | None:

@@ -30,10 +30,6 @@ class LockHeldError(CmkmsError):
 class OpenFile(Protocol):
     """One open, locked file of fixed size."""
 
-    def size(self) -> int:
-        """Return the file's size in bytes."""
-        ...
-
     def read(self, offset: int, length: int) -> bytes:
         """Read up to `length` bytes. Raises OSError."""
         ...
@@ -116,9 +112,6 @@ class _PosixFile:
         self._inode = (status.st_dev, status.st_ino)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path} is not a regular file")
-
-    def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._descriptor, length, offset)

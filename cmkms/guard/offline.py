@@ -20,13 +20,14 @@ from cmkms.guard.birth import (
     open_guard,
     readable_record,
     says_more,
+    write_marker,
     write_new_guard,
 )
-from cmkms.guard.born import BornMarker, read_marker, render_marker
+from cmkms.guard.born import BornMarker, read_marker
 from cmkms.guard.disk import Disk, LockHeldError
 from cmkms.guard.file import MAX_READ_BYTES, GuardBusyError, GuardFile, survey
 from cmkms.guard.fuse import read_fuse
-from cmkms.guard.generation import NO_GENERATION, GenerationId, Member
+from cmkms.guard.generation import NO_GENERATION, GenerationId
 from cmkms.guard.guard import GuardClocks
 from cmkms.guard.hrs import HRS, MAX_HEIGHT, MAX_ROUND, NEVER, Step
 from cmkms.guard.lock import HomeLock
@@ -230,11 +231,7 @@ def _replace(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord:
         armed = file.record
     finally:
         file.close()
-    member = Member(site.member_id, site.identity, record.nonce)
-    marker = BornMarker(record.generation, plan.before.hash, (member,))
-    marker_path = home.born_marker(site.chain_id)
-    disk.make_dir(marker_path.parent)
-    disk.create(marker_path, render_marker(marker, site.chain_id))
+    write_marker(site, disk, record, plan.before)
     if plan.floor.state is not None and plan.floor.state.signature is not None:
         store_released(site, disk, plan.floor.state)
     stamp = int(SYSTEM_CLOCKS.wall())

@@ -27,9 +27,6 @@ class BreakableFile:
         self._file = file
         self._disk = disk
 
-    def size(self) -> int:
-        return self._file.size()
-
     def read(self, offset: int, length: int) -> bytes:
         return self._file.read(offset, length)
 

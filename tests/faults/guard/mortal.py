@@ -49,9 +49,6 @@ class _MortalFile:
         self._disk = disk
         self._file = file
 
-    def size(self) -> int:
-        return self._file.size()
-
     def read(self, offset: int, length: int) -> bytes:
         return self._file.read(offset, length)
 

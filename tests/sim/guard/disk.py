@@ -159,10 +159,6 @@ class SimulatedFile:
         self._life = disk.life
         self._open = True
 
-    def size(self) -> int:
-        self._use()
-        return len(self._medium.cache)
-
     def read(self, offset: int, length: int) -> bytes:
         self._use()
         if self._medium.unreadable:
