@@ -1,6 +1,7 @@
 """A cmkms as its operator sees it: made by its command line in a directory of its own, started, killed, started again.
 
-Demo, benchmark and acceptance tests drive it. It imports nothing of the signer: a process and its files are all it has.
+Demo, benchmarks and tests drive it, alone or as one replica of several (`signer_cluster.py`). It imports nothing of the
+signer: a process, its files and its HTTP address are all it has.
 """
 
 from __future__ import annotations
@@ -9,23 +10,39 @@ import base64
 import contextlib
 import json
 import os
+import random
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CmkmsProcess", "SignerProcessError", "free_port"]
+from cmkms.harness.replica_status import ReplicaStatus, parse_status
+
+__all__ = ["CmkmsProcess", "SignerProcessError", "free_port", "run_cmkms"]
 
 _COMMAND_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 5.0
+_HTTP_SECONDS: Final = 1.0
+_STATUS_BYTES: Final = 1 << 20
+"""A status is some kilobytes long; what is longer is none."""
 _LOG_TAIL_LINES: Final = 30
 _POLL_SECONDS: Final = 0.01
+
+_FIRST_PORT: Final = 20_000
+"""Above the well-known ports of databases and web servers."""
+
+_HTTP: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Whatever proxy this machine has for the world, a replica on the loopback is asked directly."""
+
+_ports_given: set[int] = set()
+"""Ports that were handed out in this process, to programs that may not listen yet."""
 
 
 class SignerProcessError(RuntimeError):
@@ -33,55 +50,111 @@ class SignerProcessError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port of the loopback that nobody listens on now, below those that the kernel hands out by itself.
+
+    A port got by binding to 0 is one of the kernel's own: while its program is dead, a connection of a replica that
+    dials on and on may be given it, even the dialling connection itself.
+    """
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(_FIRST_PORT, end)  # noqa: S311 - any will do
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _ports_given:
+            _ports_given.add(port)
+            return port
+
+
+def run_cmkms(*arguments: str) -> str:
+    """Run a `cmkms` command to its end; returns what it printed. Raises SignerProcessError if it fails."""
+    done = subprocess.run(  # noqa: S603 - our own program, by a full list of arguments
+        [sys.executable, "-m", "cmkms", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=_COMMAND_SECONDS,
+        env=_environment(),
+        check=False,
+    )
+    if done.returncode:
+        what = f"`cmkms {' '.join(arguments)}` ended with {done.returncode}"
+        raise SignerProcessError(f"{what}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 class CmkmsProcess:
     """One replica for one chain, with `home` and `cmkms.log` inside `directory`.
 
+    `peers` are the `--peer` lines that it is started with, its own among them; none leaves that to its configuration.
     It is allowed unsafe file systems: tests and demos live in temporary directories, which may forget. Never do that
     for a real validator.
     """
 
-    def __init__(self, directory: Path, chain_id: str, validator_addrs: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, chain_id: str, validator_addrs: Sequence[str], *, replica_id: str = "node-0"
+    ) -> None:
+        self.id = replica_id
         self.chain_id = chain_id
         self.home = directory / "home"
         self.log_file = directory / "cmkms.log"
-        self.key_file = self.home / "priv" / "priv_validator_key.json"
         self.http_addr = f"127.0.0.1:{free_port()}"
+        self.raft_addr = f"127.0.0.1:{free_port()}"
+        self.peers: tuple[str, ...] = ()
+        self._directory = directory
         self._validator_addrs = tuple(validator_addrs)
         self._process: subprocess.Popen[bytes] | None = None
         self._born = False
+
+    @property
+    def key_file(self) -> Path:
+        """Where its consensus key is expected."""
+        return self.home / "priv" / "priv_validator_key.json"
 
     def initialise(self, key_file: Path | None = None) -> bytes:
         """Make the home, and a new consensus key, or take that of `key_file` (CometBFT's form) over.
 
         Returns the public key (32 bytes). Raises SignerProcessError.
         """
-        addresses = [part for address in self._validator_addrs for part in ("--validator-addr", address)]
-        self.command(
-            *("init", "--home", str(self.home), "--id", "node-0", "--raft-addr", f"127.0.0.1:{free_port()}"),
-            *("--chain-id", self.chain_id, *addresses),
-        )
+        self.make_home()
         if key_file is None:
             self.command("key", "generate", "--home", str(self.home))
         else:
-            self.key_file.touch(0o600)
-            self.key_file.write_bytes(key_file.read_bytes())
+            self.take_key(key_file)
+        return self.pub_key()
+
+    def make_home(self) -> None:
+        """`cmkms init`. Raises SignerProcessError."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        addresses = [part for address in self._validator_addrs for part in ("--validator-addr", address)]
+        self.command(
+            *("init", "--home", str(self.home), "--id", self.id, "--raft-addr", self.raft_addr),
+            *("--http-addr", self.http_addr, "--chain-id", self.chain_id, *addresses),
+        )
+
+    def take_key(self, key_file: Path) -> None:
+        """Copy a consensus key into the home."""
+        self.key_file.touch(0o600)
+        self.key_file.write_bytes(key_file.read_bytes())
+
+    def pub_key(self) -> bytes:
+        """The public half of the key in the home, 32 bytes."""
         return base64.b64decode(json.loads(self.key_file.read_text())["pub_key"]["value"])
 
-    def start(self) -> None:
-        """Start it, without waiting. The first start says that this key has never signed; later ones must not."""
+    def start(self, *, never_signed: bool | None = None) -> None:
+        """Start it, without waiting. The first start says that this key has never signed; later ones must not.
+
+        `never_signed` says so, or not, against that rule.
+        """
         if self.alive:
-            raise SignerProcessError("this signer runs already")
-        never_signed = () if self._born else ("--never-signed", self.chain_id)
-        arguments = ("start", "--home", str(self.home), "--http-addr", self.http_addr, "--allow-unsafe", *never_signed)
+            raise SignerProcessError(f"{self.id} runs already")
+        said = ("--never-signed", self.chain_id) if (not self._born if never_signed is None else never_signed) else ()
+        peers = [part for peer in self.peers for part in ("--peer", peer)]
+        arguments = ("start", "--home", str(self.home), "--http-addr", self.http_addr, "--allow-unsafe", *said, *peers)
+        self._directory.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program, by a full list of arguments
+            self._process = subprocess.Popen(  # noqa: S603 - as above
                 [sys.executable, "-m", "cmkms", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -96,36 +169,55 @@ class CmkmsProcess:
         deadline = time.monotonic() + seconds
         while not self.healthy():
             if not self.alive or time.monotonic() > deadline:
-                raise SignerProcessError(f"cmkms is not healthy (alive: {self.alive})\n{self.log_tail()}")
+                raise SignerProcessError(f"{self.id} is not healthy (alive: {self.alive})\n{self.log_tail()}")
             time.sleep(_POLL_SECONDS)
 
     def healthy(self) -> bool:
         """Whether `/healthz` answers ok now."""
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            answer = urllib.request.urlopen(f"http://{self.http_addr}/healthz", timeout=1.0)
-            with answer:
-                return bool(answer.read(16) == b"ok")
-        return False
+        return self._get("/healthz") == b"ok"
+
+    def status(self) -> ReplicaStatus | None:
+        """What `/status` says now; None where nobody answers within a second.
+
+        Raises:
+            ValueError: the answer is no status.
+        """
+        body = self._get("/status")
+        return None if body is None else parse_status(body)
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process runs, or is paused."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
         """Its process id. Raises SignerProcessError when it was never started."""
         if self._process is None:
-            raise SignerProcessError("this signer was never started")
+            raise SignerProcessError(f"{self.id} was never started")
         return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How its last process ended, negative for a signal; None while it runs or if it never did."""
+        return None if self._process is None else self._process.poll()
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL."""
         self._end(signal.SIGKILL)
 
-    def terminate(self) -> None:
-        """End it in good order: SIGTERM, and SIGKILL after five seconds."""
-        self._end(signal.SIGTERM)
+    def terminate(self) -> float:
+        """End it in good order: SIGTERM, and SIGKILL after five seconds. Returns the seconds it took."""
+        return self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Stop it in the middle of whatever it does, its sockets open: SIGSTOP."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`: SIGCONT."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGCONT)
 
     def log_tail(self) -> str:
         """The end of its log."""
@@ -134,29 +226,35 @@ class CmkmsProcess:
 
     def command(self, *arguments: str) -> str:
         """Run a `cmkms` command to its end; returns what it printed. Raises SignerProcessError if it fails."""
-        done = subprocess.run(  # noqa: S603 - as above
-            [sys.executable, "-m", "cmkms", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-            env=_environment(),
-            check=False,
-        )
-        if done.returncode:
-            what = f"`cmkms {' '.join(arguments)}` ended with {done.returncode}"
-            raise SignerProcessError(f"{what}\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return run_cmkms(*arguments)
 
-    def _end(self, number: signal.Signals) -> None:
+    def _get(self, path: str) -> bytes | None:
+        with (
+            contextlib.suppress(OSError, HTTPException),
+            _HTTP.open(f"http://{self.http_addr}{path}", timeout=_HTTP_SECONDS) as answer,
+        ):
+            return bytes(answer.read(_STATUS_BYTES))
+        return None
+
+    def _end(self, number: signal.Signals) -> float:
+        begun = time.monotonic()
         if self._process is None:
-            return
+            return 0.0
         if self._process.poll() is None:
             self._process.send_signal(number)
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        if self._process.poll() is None and not _ended(self._process.pid, _STOP_SECONDS):
             self._process.kill()
-            self._process.wait()
+        self._process.wait()
+        return time.monotonic() - begun
+
+
+def _ended(pid: int, seconds: float) -> bool:
+    """Wait for the end of our child, to the millisecond: `Popen.wait` with a time-out looks every 50 ms only."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
 
 
 def _environment() -> dict[str, str]:
