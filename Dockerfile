@@ -17,13 +17,15 @@ WORKDIR /src
 COPY requirements/build.txt requirements/runtime.txt requirements/
 RUN python3 -m venv /opt/build
 RUN /opt/build/bin/python -m pip install --require-hashes --only-binary :all: -r requirements/build.txt
-RUN python3 -m venv /opt/cmkms
-RUN /opt/cmkms/bin/python -m pip install --require-hashes --only-binary :all: -r requirements/runtime.txt
+# Wheels, all by hash; pysyncobj has none, and gets one from its source by the setuptools of build.txt.
+RUN /opt/build/bin/python -m pip wheel --require-hashes --only-binary :all: --no-binary pysyncobj --no-build-isolation \
+    --wheel-dir /dist -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY cmkms cmkms
 RUN /opt/build/bin/python -m hatchling build --target wheel --directory /dist
-RUN /opt/cmkms/bin/python -m pip install --no-deps --no-index --find-links /dist cmkms
-RUN /opt/cmkms/bin/python -m pip uninstall --yes pip
+RUN python3 -m venv /opt/cmkms
+RUN /opt/cmkms/bin/python -m pip install --no-index --find-links /dist cmkms
+RUN /opt/cmkms/bin/python -m pip uninstall --yes setuptools pip
 # The root is read-only when it runs: what Python would write beside its modules is written now.
 RUN /opt/cmkms/bin/python -m compileall -q /opt/cmkms/lib
 RUN /opt/cmkms/bin/cmkms version
@@ -41,7 +43,8 @@ ENV PATH=/opt/cmkms/bin:/usr/local/bin:/usr/bin:/bin \
 USER 65532:65532
 WORKDIR /var/lib/cmkms
 VOLUME ["/var/lib/cmkms"]
-EXPOSE 8080
+# 8080: health, status, metrics. 9430: the other replicas.
+EXPOSE 8080 9430
 STOPSIGNAL SIGTERM
 # Says only that the event loop lives: whether the replica can sign is /status' and /metrics' to tell.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \

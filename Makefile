@@ -5,8 +5,11 @@ VENV ?= .venv
 PYTHON ?=
 
 BIN := $(VENV)/bin
-# Every package by hash, and only as a wheel: an install runs no code of a package.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Every package by hash, and only as a wheel: an install runs no code of a package. The one exception has no wheel: what
+# its source runs is setuptools of the same lock (requirements/build.txt, installed before), and nothing is fetched.
+INSTALL := $(PIP_INSTALL) --require-hashes --only-binary :all:
+FROM_SOURCE := --no-binary pysyncobj --no-build-isolation --use-pep517
 RUNTIME := $(VENV)/.cmkms-runtime
 DEV := $(VENV)/.cmkms-dev
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -83,8 +86,9 @@ format: $(DEV) ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 
 # One lock for every supported Python on Linux; `make lock LOCK_ARGS=--upgrade` takes newer versions.
+# For what has no wheel uv asks the setuptools of $(VENV), instead of fetching another.
 LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-emit-find-links $(LOCK_ARGS)
+	--python $(BIN)/python --no-build-isolation --generate-hashes --no-emit-index-url --no-emit-find-links $(LOCK_ARGS)
 
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml
@@ -114,11 +118,12 @@ help: ## this list
 $(RUNTIME): requirements/runtime.txt requirements/build.txt pyproject.toml requirements/venv.sh
 	@PYTHON="$(PYTHON)" requirements/venv.sh $(VENV)
 	@echo "Installing what cmkms needs into $(VENV), by the hashes of requirements/runtime.txt ..."
-	@$(INSTALL) -r requirements/runtime.txt -r requirements/build.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(INSTALL) -r requirements/build.txt
+	@$(INSTALL) $(FROM_SOURCE) -r requirements/runtime.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(DEV): $(RUNTIME) requirements/dev.txt
 	@echo "Installing the tools of development into $(VENV), by the hashes of requirements/dev.txt ..."
-	@$(INSTALL) -r requirements/dev.txt
+	@$(INSTALL) $(FROM_SOURCE) -r requirements/dev.txt
 	@touch $@

@@ -30,9 +30,17 @@ def test_the_image_runs_as_a_number_that_is_not_root() -> None:
 
 
 def test_nothing_is_installed_into_the_image_but_by_hash_or_from_the_own_wheel() -> None:
-    installs = [step for step in arguments("RUN") if "pip install" in step]
+    installs = [step for step in arguments("RUN") if re.search(r"pip (install|wheel|download)\b", step)]
     assert installs
-    assert all("--require-hashes" in step or "--no-deps --no-index" in step for step in installs)
+    assert all("--require-hashes" in step or "--no-index" in step for step in installs)
+
+
+def test_what_has_no_wheel_is_made_by_a_setuptools_that_came_by_hash_before() -> None:
+    steps = arguments("RUN")
+    [build_tools] = [index for index, step in enumerate(steps) if "-r requirements/build.txt" in step]
+    [from_source] = [index for index, step in enumerate(steps) if "--no-binary" in step]
+    assert build_tools < from_source
+    assert "--no-binary pysyncobj --no-build-isolation" in steps[from_source]
 
 
 def test_the_last_stage_fetches_nothing() -> None:

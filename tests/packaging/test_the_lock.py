@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKS = sorted((REPOSITORY / "requirements").glob("*.txt"))
@@ -71,6 +72,19 @@ def test_developers_run_the_very_versions_that_users_run(base: str) -> None:
 
 def test_users_install_no_tool_of_development() -> None:
     assert not {"pytest", "ruff", "mypy", "hatchling", "setuptools", "grpcio-tools"} & set(pins("runtime"))
+
+
+def test_pysyncobj_is_the_very_source_that_was_audited() -> None:
+    # The hash is that of the released pysyncobj-0.3.17.tar.gz: there is nothing else to install it from.
+    [entry] = [line for line in entries(REPOSITORY / "requirements" / "runtime.txt") if line.startswith("pysyncobj==")]
+    audited = "8aaef68141714d556173778a51bcc4e221b6fd4c971dc1240f3ab4c0d2dfe765"
+    assert entry.split() == ["pysyncobj==0.3.17", f"--hash=sha256:{audited}"]
+    assert "pysyncobj==0.3.17" in PYPROJECT["project"]["dependencies"]
+
+
+def test_a_wheel_is_made_by_a_setuptools_that_can_do_it_alone() -> None:
+    # From 70.1 on; before, the package wheel would be needed and missing.
+    assert parse(version(pins("build")["setuptools"])) >= parse("70.1")
 
 
 def test_the_lowest_protobuf_runs_the_generated_code() -> None:

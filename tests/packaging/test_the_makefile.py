@@ -64,6 +64,16 @@ def test_every_install_of_the_makefile_is_by_hash_or_fetches_nothing(tmp_path: P
     assert all("--require-hashes" in line or "--no-deps --no-build-isolation" in line for line in installs)
 
 
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_only_pysyncobj_is_made_from_its_source_and_what_makes_it_is_there_before(target: str, tmp_path: Path) -> None:
+    planned = run("make", "--dry-run", target, f"VENV={tmp_path}/venv").stdout.splitlines()
+    locked = [line for line in planned if "--require-hashes" in line]
+    assert all("--only-binary :all:" in line for line in locked)
+    assert "-r requirements/build.txt" in locked[0]
+    assert "--no-binary" not in locked[0]
+    assert all("--no-binary pysyncobj --no-build-isolation" in line for line in locked[1:])
+
+
 def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
     old = program(tmp_path / "python3", "exit 1")
     done = run(VENV_SCRIPT, tmp_path / "venv", PYTHON=str(old))
