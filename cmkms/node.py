@@ -30,7 +30,7 @@ from cmkms.home import check_private_dir
 from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
 from cmkms.served import NOT_SERVED, ServedChain, Tally, chain_status, check_file_systems, open_chains
-from cmkms.signing import REFUSE_AFTER_SECONDS, Signer
+from cmkms.signing import REFUSE_AFTER_SECONDS, Dispatch, Signer
 from cmkms.status import ChainStatus, NodeStatus
 from cmkms.systemd import notify
 from cmkms.telemetry.journal import Journal
@@ -158,18 +158,13 @@ class _Replica:
         tasks: list[asyncio.Task[None]] = []
         for one in self._chains:
             chain = one.loaded.config
-            one.signer = Signer(
-                chain.id,
-                one.loaded.key,
-                one.quorum,
-                self._later,
-                refuse_after=REFUSE_AFTER_SECONDS if chain.on_outage is OnOutage.REFUSE else None,
-                released=one.released,
-            )
+            one.signer = Signer(chain.id, one.loaded.key, one.quorum, released=one.released)
+            patience = REFUSE_AFTER_SECONDS if chain.on_outage is OnOutage.REFUSE else None
+            dispatch = Dispatch(chain.id, one.signer, self._later, refuse_after=patience)
             if one.guard is not None:
                 self._watch_guard(one.guard, chain.id)
             observer = Tally(self._journal, one.refusals, one.quorum)
-            desk = Desk(chain.id, one.loaded.key, one.signer, observer, identity.seed, self._fatal)
+            desk = Desk(chain.id, one.loaded.key, dispatch, observer, identity.seed, self._fatal)
             one.links = [Link(address, desk) for address in chain.validator_addrs]
             tasks += [asyncio.create_task(link.run(), name=str(link.status().address)) for link in one.links]
         return tasks

@@ -24,9 +24,10 @@ from cmkms.guard.decide import (
     Verdict,
 )
 from cmkms.guard.generation import GenerationId
+from cmkms.guard.hrs import HRS
 from cmkms.privval.signbytes import differ_only_in_timestamp
 
-__all__ = ["Acceptor", "Granted", "NoGuard", "Outcome", "Quorum", "SoleQuorum"]
+__all__ = ["Acceptor", "Granted", "Handle", "NoGuard", "Outcome", "Quorum", "SoleQuorum", "Split", "Timer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,35 @@ class Granted:
     sign_bytes: bytes
 
 
-Outcome = Granted | Held | Conflict | Sealed | Regression | Refused
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The guards hold so many variants of this vote that none can get a majority any more. `detail` says who what."""
+
+    detail: str
+
+
+Outcome = Granted | Held | Conflict | Sealed | Regression | Refused | Split
 """What a proposal ends with. Everything but `Granted` is final: this request will never be signed as it is."""
 
 _TRANSIENT: Final = frozenset(
     {RefusedBecause.NOT_ARMED, RefusedBecause.FUSE, RefusedBecause.PAUSED, RefusedBecause.GENERATION}
 )
+
+
+class Handle(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off; harmless once it has run."""
+        ...
+
+
+class Timer(Protocol):
+    """Runs a function later; asyncio's `loop.call_later` is one."""
+
+    def __call__(self, delay: float, callback: Callable[[], None], /) -> Handle:
+        """Run `callback` after `delay` seconds."""
+        ...
 
 
 class Acceptor(Protocol):
@@ -68,6 +92,10 @@ class Quorum(Protocol):
         """
         ...
 
+    def forget(self, hrs: HRS) -> None:
+        """Nobody waits for the proposal at this HRS any more. What guards have accepted stays theirs."""
+        ...
+
     @property
     def waiting_for(self) -> str:
         """Why proposals are pending, for people; empty while a majority answers."""
@@ -81,7 +109,10 @@ class NoGuard:
         self._waiting_for = waiting_for
 
     def propose(self, sign_bytes: bytes, *, adopt_held: bool, decided: Callable[[Outcome], None]) -> None:
-        """See `Quorum.propose`. The answer comes after birth, which takes a restart."""
+        """See `Quorum.propose`. The answer comes after birth, by another quorum."""
+
+    def forget(self, hrs: HRS) -> None:
+        """See `Quorum.forget`."""
 
     @property
     def waiting_for(self) -> str:
@@ -113,6 +144,9 @@ class SoleQuorum:
                 return
             case _:
                 decided(verdict)
+
+    def forget(self, hrs: HRS) -> None:
+        """See `Quorum.forget`. Nothing is kept here: the repeat is proposed anew."""
 
     @property
     def waiting_for(self) -> str:

@@ -25,6 +25,7 @@ from cmkms.privval.messages import (
     encode_error_response,
     encode_ping_response,
     encode_pub_key_response,
+    encode_request,
     encode_signed_proposal_response,
     encode_signed_vote_response,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "encode_error_response",
     "encode_ping_response",
     "encode_pub_key_response",
+    "encode_request",
     "encode_sign_bytes",
     "encode_signed_proposal_response",
     "encode_signed_vote_response",

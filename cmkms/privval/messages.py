@@ -45,6 +45,7 @@ __all__ = [
     "encode_error_response",
     "encode_ping_response",
     "encode_pub_key_response",
+    "encode_request",
     "encode_signed_proposal_response",
     "encode_signed_vote_response",
 ]
@@ -249,6 +250,28 @@ def encode_pub_key_response(key_type: str, pub_key: bytes) -> bytes:
     return privval_pb2.Message(pub_key_response=response).SerializeToString()
 
 
+def encode_request(request: SignVoteRequest | SignProposalRequest) -> bytes:
+    """Return a sign request as a node frames it: what one replica forwards to another. `decode_request` reads it."""
+    if isinstance(request, SignVoteRequest):
+        vote = request.vote
+        asked = privval_pb2.SignVoteRequest(
+            vote=types_pb2.Vote(
+                type=vote.type,
+                height=vote.height,
+                round=vote.round,
+                block_id=_wire_block_id(vote.block_id),
+                timestamp=WireTimestamp(seconds=vote.timestamp.seconds, nanos=vote.timestamp.nanos),
+                extension=vote.extension,
+            ),
+            chain_id=request.chain_id,
+            skip_extension_signing=request.skip_extension_signing,
+        )
+        return privval_pb2.Message(sign_vote_request=asked).SerializeToString()
+    proposal = _wire_proposal(request.proposal, b"")
+    wanted = privval_pb2.SignProposalRequest(proposal=proposal, chain_id=request.chain_id)
+    return privval_pb2.Message(sign_proposal_request=wanted).SerializeToString()
+
+
 def encode_signed_vote_response(vote: Vote, signature: bytes, extension_signature: bytes) -> bytes:
     """Return a signed vote. Its extension is left out: the node does not read it back, and it may be 1 MiB long."""
     wire = types_pb2.Vote(
@@ -266,16 +289,7 @@ def encode_signed_vote_response(vote: Vote, signature: bytes, extension_signatur
 
 def encode_signed_proposal_response(proposal: Proposal, signature: bytes) -> bytes:
     """Return a signed proposal."""
-    wire = types_pb2.Proposal(
-        type=SignedMsgType.PROPOSAL,
-        height=proposal.height,
-        round=proposal.round,
-        pol_round=proposal.pol_round,
-        block_id=_wire_block_id(proposal.block_id),
-        timestamp=WireTimestamp(seconds=proposal.timestamp.seconds, nanos=proposal.timestamp.nanos),
-        signature=signature,
-    )
-    response = privval_pb2.SignedProposalResponse(proposal=wire)
+    response = privval_pb2.SignedProposalResponse(proposal=_wire_proposal(proposal, signature))
     return privval_pb2.Message(signed_proposal_response=response).SerializeToString()
 
 
@@ -304,6 +318,18 @@ def encode_error_response(kind: RequestKind, code: int, description: str) -> byt
 
 def _cut(description: str) -> str:
     return description.encode(errors="replace")[:MAX_DESCRIPTION_BYTES].decode(errors="ignore")
+
+
+def _wire_proposal(proposal: Proposal, signature: bytes) -> types_pb2.Proposal:
+    return types_pb2.Proposal(
+        type=SignedMsgType.PROPOSAL,
+        height=proposal.height,
+        round=proposal.round,
+        pol_round=proposal.pol_round,
+        block_id=_wire_block_id(proposal.block_id),
+        timestamp=WireTimestamp(seconds=proposal.timestamp.seconds, nanos=proposal.timestamp.nanos),
+        signature=signature,
+    )
 
 
 def _wire_block_id(block_id: BlockID) -> types_pb2.BlockID:

@@ -1,19 +1,27 @@
-"""The path of one request: one flight for each height/round/step, one answer for each who asks. Pure."""
+"""The path of one request: where it goes, one flight for each height/round/step, one answer for each who asks. Pure."""
 
 from __future__ import annotations
 
 from cmkms.signing.answers import Answer, Rejected, RejectedBecause, SignedProposal, SignedVote
-from cmkms.signing.signer import REFUSE_AFTER_SECONDS, Handle, Signer, Timer, Waiter
+from cmkms.signing.dispatch import REFUSE_AFTER_SECONDS, Dispatch
+from cmkms.signing.routes import ALONE, Here, Nowhere, Route, Routes, Through, Ways
+from cmkms.signing.signer import Signer, Waiter
 
 __all__ = [
+    "ALONE",
     "REFUSE_AFTER_SECONDS",
     "Answer",
-    "Handle",
+    "Dispatch",
+    "Here",
+    "Nowhere",
     "Rejected",
     "RejectedBecause",
+    "Route",
+    "Routes",
     "SignedProposal",
     "SignedVote",
     "Signer",
-    "Timer",
+    "Through",
     "Waiter",
+    "Ways",
 ]

@@ -16,6 +16,7 @@ class RejectedBecause(Enum):
     CONFLICT = "conflict"
     REGRESSION = "regression"
     SEALED = "sealed"
+    SPLIT = "split"
     HELD = "held"
     UNKNOWN_CHAIN = "unknown_chain"
     MAX_HEIGHT = "max_height"

@@ -19,6 +19,7 @@ class Forward:
     """
 
     rpc: int
+    chain_id: str
     target: str
     hops: int
     budget_ms: int
@@ -48,4 +49,5 @@ class Forwarded:
     """The answer to a `Forward`."""
 
     rpc: int
+    chain_id: str
     answer: ForwardedSignature | Rejected | NotHolder

@@ -1,4 +1,4 @@
-"""The path of one request: from a decoded request to an answer, for one chain and key.
+"""Signs for one chain and key at the replica that holds the lease: one flight for each height/round/step.
 
 Theory of operation
 -------------------
@@ -11,22 +11,21 @@ The quorum's outcome ends the flight. After `Granted`, and at no other time, the
 waiter gets its own answer: a vote with the granted timestamp; a proposal only if its very bytes were granted (a node
 keeps its own timestamp for a proposal, so another one would be a signature that does not verify).
 
-Trouble that passes is no answer (design section 2): the waiters wait until the quorum decides or they are gone. A chain
-with `on_outage = "refuse"` gives each waiter an error after its patience instead.
+Trouble that passes is no answer (design section 2): the waiters wait until the quorum decides, they are gone, or the
+lease is, and whoever holds it next takes them over (`dispatch.py`).
 
-Pure: the quorum, the timer and the key are passed in.
+Pure: the quorum and the key are passed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
 
 from cmkms.errors import BrokenInvariantError
 from cmkms.guard.decide import Conflict, Held, Refused, RefusedBecause, Regression, Sealed
 from cmkms.guard.hrs import HRS, NEVER, Step
-from cmkms.guard.quorum import Granted, Outcome, Quorum
+from cmkms.guard.quorum import Granted, Outcome, Quorum, Split
 from cmkms.guard.state_file import SignState
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.privval import (
@@ -41,39 +40,27 @@ from cmkms.privval import (
 )
 from cmkms.signing.answers import Answer, Rejected, RejectedBecause, SignedProposal, SignedVote
 
-__all__ = ["REFUSE_AFTER_SECONDS", "Handle", "Signer", "Timer", "Waiter"]
-
-REFUSE_AFTER_SECONDS: Final = 2.5
-"""Patience under `on_outage = "refuse"`: outlasts an election, and leaves half of the node's 5 s to answer in."""
+__all__ = ["SignRequest", "Signer", "Waiter", "canonical"]
 
 SignRequest = SignVoteRequest | SignProposalRequest
 
 
-class Handle(Protocol):
-    """A timer that can be called off."""
-
-    def cancel(self) -> None:
-        """Call it off; harmless once it has run."""
-        ...
-
-
-class Timer(Protocol):
-    """Runs a function later; asyncio's `loop.call_later` is one."""
-
-    def __call__(self, delay: float, callback: Callable[[], None], /) -> Handle:
-        """Run `callback` after `delay` seconds."""
-        ...
+def _nothing() -> None:
+    """Hang up on nobody."""
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """One request that waits for its answer. `answer` is called at most once, perhaps before `submit` returns."""
+    """One request that waits for its answer. `answer` is called at most once, perhaps before `submit` returns.
+
+    `hang_up` closes the connection of whoever asked, who then asks another replica.
+    """
 
     request: SignRequest
     answer: Callable[[Answer], None]
+    hang_up: Callable[[], None] = _nothing
     hrs: HRS = NEVER
     sign_bytes: bytes = b""
-    patience: Handle | None = None
     flight: _Flight | None = None
 
 
@@ -94,17 +81,13 @@ class Signer:
         chain_id: str,
         key: ConsensusKey,
         quorum: Quorum,
-        timer: Timer,
         *,
-        refuse_after: float | None = None,
         released: SignState | None = None,
     ) -> None:
-        """`refuse_after`: seconds until a waiter is refused in an outage; None holds it for as long as it takes."""
         self._chain_id = chain_id
         self._key = key
-        self._quorum = quorum
-        self._timer = timer
-        self._refuse_after = refuse_after
+        self.quorum = quorum
+        """Who is asked. Set anew at birth, when nothing is under way."""
         self._flights: dict[HRS, _Flight] = {}
         self.released = released
         """The last released signature and its bytes. A byte-identical repeat is answered from it, even at a seal."""
@@ -116,7 +99,7 @@ class Signer:
             # The text reaches whoever asks: it must not carry on what they sent, nor name what else is signed here.
             waiter.answer(Rejected(RejectedBecause.UNKNOWN_CHAIN, "this connection signs for another chain"))
             return
-        waiter.hrs, waiter.sign_bytes = self._canonical(request)
+        waiter.hrs, waiter.sign_bytes = canonical(request)
         self._enter(waiter)
 
     def withdraw(self, waiter: Waiter) -> None:
@@ -128,26 +111,41 @@ class Signer:
         if not flight.waiters and self._flights.get(flight.hrs) is flight:
             # An outcome that comes all the same finds no flight; the guards keep what they accepted, for the repeat.
             del self._flights[flight.hrs]
+            self.quorum.forget(flight.hrs)
             self._let_follow(flight)
+
+    def abandon(self) -> list[Waiter]:
+        """Forget every flight without an answer; returns who waited, for whoever may ask for them elsewhere."""
+        waiters = [waiter for flight in self._flights.values() for waiter in (*flight.waiters, *flight.behind)]
+        for flight in self._flights.values():
+            self.quorum.forget(flight.hrs)
+        self._flights.clear()
+        for waiter in waiters:
+            waiter.flight = None
+        return waiters
+
+    def repeat(self, request: SignRequest, sign_bytes: bytes) -> Answer | None:
+        """Answer a byte-identical repeat of what was released last; None for anything else. Nothing new is signed."""
+        released = self.released
+        if released is None or released.sign_bytes != sign_bytes or released.signature is None:
+            return None
+        return self._signed(request, sign_bytes, sign_bytes, released.signature, replayed=True)
+
+    def learn(self, released: SignState) -> None:
+        """Take what another replica released, its signature verified, if it is newer."""
+        if self.released is None or released.hrs > self.released.hrs:
+            self.released = released
 
     @property
     def flights(self) -> int:
         """How many heights/rounds/steps are waited for."""
         return len(self._flights)
 
-    def _canonical(self, request: SignRequest) -> tuple[HRS, bytes]:
-        if isinstance(request, SignVoteRequest):
-            vote = request.vote
-            return HRS(vote.height, vote.round, Step.of(vote.type)), vote_sign_bytes(request.chain_id, vote)
-        proposal = request.proposal
-        hrs = HRS(proposal.height, proposal.round, Step.PROPOSE)
-        return hrs, proposal_sign_bytes(request.chain_id, proposal)
-
     def _enter(self, waiter: Waiter) -> None:
         """Answer a repeat, join the flight at this HRS or stand behind it, or begin one."""
-        released = self.released
-        if released is not None and released.sign_bytes == waiter.sign_bytes and released.signature is not None:
-            _settle(waiter, self._signed(waiter, waiter.sign_bytes, released.signature, replayed=True))
+        repeat = self.repeat(waiter.request, waiter.sign_bytes)
+        if repeat is not None:
+            _settle(waiter, repeat)
             return
         flight = self._flights.get(waiter.hrs)
         if flight is None:
@@ -155,7 +153,6 @@ class Signer:
         else:
             waiter.flight = flight
             (flight.waiters if _shares(flight, waiter) else flight.behind).append(waiter)
-        self._grow_impatient(waiter)
 
     def _begin(self, waiter: Waiter) -> None:
         flight = _Flight(waiter.hrs, waiter.sign_bytes, isinstance(waiter.request, SignVoteRequest), [waiter])
@@ -171,7 +168,7 @@ class Signer:
             self._enter(waiter)
 
     def _propose(self, flight: _Flight) -> None:
-        self._quorum.propose(
+        self.quorum.propose(
             flight.sign_bytes, adopt_held=flight.is_vote, decided=lambda outcome: self._decided(flight, outcome)
         )
 
@@ -185,7 +182,10 @@ class Signer:
         else:
             granted = outcome.sign_bytes
             signature, replayed = self._sign(flight, granted)
-            _answer_all(flight, lambda waiter: self._signed(waiter, granted, signature, replayed=replayed))
+            _answer_all(
+                flight,
+                lambda one: self._signed(one.request, one.sign_bytes, granted, signature, replayed=replayed),
+            )
         self._let_follow(flight)
 
     def _sign(self, flight: _Flight, granted: bytes) -> tuple[bytes, bool]:
@@ -202,8 +202,9 @@ class Signer:
             self.released = SignState(flight.hrs, granted, signature)
         return signature, False
 
-    def _signed(self, waiter: Waiter, granted: bytes, signature: bytes, *, replayed: bool) -> Answer:
-        request = waiter.request
+    def _signed(
+        self, request: SignRequest, asked: bytes, granted: bytes, signature: bytes, *, replayed: bool
+    ) -> Answer:
         if isinstance(request, SignProposalRequest):
             return SignedProposal(request.proposal, signature, replayed)
         vote = request.vote
@@ -211,20 +212,19 @@ class Signer:
         if vote.type is SignedMsgType.PRECOMMIT and not vote.block_id.is_nil and not request.skip_extension_signing:
             extension = extension_sign_bytes(request.chain_id, vote.height, vote.round, vote.extension)
             extension_signature = self._key.sign(extension)
-        if waiter.sign_bytes != granted:
+        if asked != granted:
             vote = replace(vote, timestamp=parse_sign_bytes(granted).timestamp)
         return SignedVote(vote, signature, extension_signature, replayed)
 
-    def _grow_impatient(self, waiter: Waiter) -> None:
-        if self._refuse_after is not None and waiter.flight is not None and waiter.patience is None:
-            waiter.patience = self._timer(self._refuse_after, lambda: self._give_up(waiter))
 
-    def _give_up(self, waiter: Waiter) -> None:
-        if waiter.flight is None:
-            return
-        why = self._quorum.waiting_for or "no majority answered in time"
-        self.withdraw(waiter)
-        waiter.answer(Rejected(RejectedBecause.OUTAGE, why))
+def canonical(request: SignRequest) -> tuple[HRS, bytes]:
+    """Return the height/round/step of a request, and the sign-bytes that it asks a signature for."""
+    if isinstance(request, SignVoteRequest):
+        vote = request.vote
+        return HRS(vote.height, vote.round, Step.of(vote.type)), vote_sign_bytes(request.chain_id, vote)
+    proposal = request.proposal
+    hrs = HRS(proposal.height, proposal.round, Step.PROPOSE)
+    return hrs, proposal_sign_bytes(request.chain_id, proposal)
 
 
 def _answer_all(flight: _Flight, answer: Callable[[Waiter], Answer]) -> None:
@@ -247,9 +247,6 @@ def _settle(waiter: Waiter, answer: Answer) -> None:
 
 
 def _leave(waiter: Waiter) -> None:
-    if waiter.patience is not None:
-        waiter.patience.cancel()
-        waiter.patience = None
     flight = waiter.flight
     if flight is not None:
         (flight.waiters if waiter in flight.waiters else flight.behind).remove(waiter)
@@ -268,6 +265,9 @@ def _rejected(outcome: Outcome, asked: HRS) -> Rejected:
             return Rejected(RejectedBecause.SEALED, f"nothing is signed at {hrs} or below any more: sealed there")
         case Regression(hrs=hrs):
             return Rejected(RejectedBecause.REGRESSION, f"regression: {asked} is below {hrs}, which is signed")
+        case Split(detail=detail):
+            because = f"no variant of this vote can get a majority of the guards any more ({detail})"
+            return Rejected(RejectedBecause.SPLIT, because)
         case Refused(because=RefusedBecause.MAX_HEIGHT, detail=detail):
             return Rejected(RejectedBecause.MAX_HEIGHT, detail)
         case Refused(because=RefusedBecause.CEILING, detail=detail):

@@ -37,7 +37,7 @@ from cmkms.privval.session import (
     SendBytes,
     ValidatorSession,
 )
-from cmkms.signing import Answer, RejectedBecause, Signer, Waiter
+from cmkms.signing import Answer, Dispatch, RejectedBecause, Waiter
 from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.validators.reply import ERROR_CODE, asked_for, encode_answer, sign_event
 from cmkms.validators.trouble import Trouble, TroubleKind, from_lost_connection
@@ -78,11 +78,11 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a conversation needs to answer: the chain, its key and signer, who watches, and whom to tell of a bug."""
+    """What a conversation needs to answer: chain, key, who takes requests, who watches, whom to tell of a bug."""
 
     chain_id: str
     key: ConsensusKey
-    signer: Signer
+    dispatch: Dispatch
     observer: Observer
     identity_seed: bytes
     fatal: Callable[[BaseException], None]
@@ -166,6 +166,14 @@ class Conversation(asyncio.Protocol):
         """Close at once with a reset: the node then turns to its next signer in 0.1 s (FIN takes it 0.2 s)."""
         self._end(Trouble(TroubleKind.CLOSED, "closed by us"))
 
+    @property
+    def busy(self) -> bool:
+        """Whether the node waits for an answer of ours."""
+        return self._waiter is not None
+
+    def _send_elsewhere(self) -> None:
+        self._end(Trouble(TroubleKind.CUT_OFF, "cut off from the other replicas: one of them may serve the node"))
+
     # ----------------------------------------------------------------------------------------------------- requests
 
     def _take(self, event: Event) -> None:
@@ -194,9 +202,9 @@ class Conversation(asyncio.Protocol):
             case RequestReceived(request=PubKeyRequest(chain_id=chain_id)):
                 self._reply(self._pub_key(chain_id))
             case RequestReceived(request=(SignVoteRequest() | SignProposalRequest()) as request):
-                waiter = Waiter(request, lambda answer: self._answered(waiter, answer))
+                waiter = Waiter(request, lambda answer: self._answered(waiter, answer), self._send_elsewhere)
                 self._waiter = waiter
-                self._desk.signer.submit(waiter)
+                self._desk.dispatch.submit(waiter)
             case RequestUndecodable(kind=kind, reason=reason):
                 self._reply(encode_error_response(kind, ERROR_CODE, reason))
                 self._observe(RejectedBecause.UNDECODABLE, reason)
@@ -220,7 +228,7 @@ class Conversation(asyncio.Protocol):
 
     def _gone(self, waiter: Waiter) -> None:
         self._waiter = None
-        self._desk.signer.withdraw(waiter)
+        self._desk.dispatch.withdraw(waiter)
         self._desk.observer.signed(self._event(waiter, None))
 
     def _reply(self, message: bytes) -> None:

@@ -31,6 +31,7 @@ class TroubleKind(Enum):
     PROTOCOL = "protocol"
     SILENT = "silent"
     NOT_READING = "not_reading"
+    CUT_OFF = "cut_off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from cmkms.guard.guard import Guard, GuardClocks
 from cmkms.guard.quorum import SoleQuorum
 from cmkms.guard.released import load_released, store_released
 from cmkms.home import Home
-from cmkms.signing import Signer
+from cmkms.signing import Dispatch, Signer
 from cmkms.signing.signer import SignRequest
 from tests.unit.signing.delayed_quorum import Asked, CountingKey, StillClock, ask
 from tests.unit.signing.messages import CHAIN, KEY
@@ -78,10 +78,11 @@ class SoleReplica:
     guard: Guard = field(init=False)
     quorum: SoleQuorum = field(init=False)
     signer: Signer = field(init=False)
+    dispatch: Dispatch = field(init=False)
 
     def __post_init__(self) -> None:
         state_file = self.home.path / "priv" / "priv_validator_state.json"
-        self.site = GuardSite(self.home, CHAIN, "node-0", bytes(32), KEY.type_name, KEY.pub_key, state_file)
+        self.site = GuardSite(self.home, CHAIN, "node-0", bytes(32), KEY.type_name, KEY.pub_key, state_file, ("node-0",))
         self.start(never_signed=True)
 
     def start(self, *, never_signed: bool = False) -> None:
@@ -90,14 +91,8 @@ class SoleReplica:
             raise TypeError(f"not born: {opened.waiting_for}")
         self.guard = opened.guard
         self.quorum = SoleQuorum(opened.guard, self.site.key_hash, opened.generation)
-        self.signer = Signer(
-            CHAIN,
-            self.key,
-            self.quorum,
-            self.clock.later,
-            refuse_after=self.refuse_after,
-            released=load_released(self.site),
-        )
+        self.signer = Signer(CHAIN, self.key, self.quorum, released=load_released(self.site))
+        self.dispatch = Dispatch(CHAIN, self.signer, self.clock.later, refuse_after=self.refuse_after)
 
     def store_released(self) -> None:
         if self.signer.released is not None:
@@ -109,4 +104,4 @@ class SoleReplica:
         self.start()
 
     def ask(self, request: SignRequest) -> Asked:
-        return ask(self.signer, request)
+        return ask(self.dispatch, request)

@@ -15,7 +15,7 @@ from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.quorum import Granted, Outcome
 from cmkms.keys import Ed25519Key
 from cmkms.privval import parse_sign_bytes
-from cmkms.signing import Answer, Signer, Waiter
+from cmkms.signing import Answer, Dispatch, Signer, Waiter
 from cmkms.signing.signer import SignRequest
 from tests.unit.signing.messages import CHAIN, KEY, at
 
@@ -43,6 +43,9 @@ class DelayedQuorum:
     def propose(self, sign_bytes: bytes, *, adopt_held: bool, decided: Callable[[Outcome], None]) -> None:
         self.proposed.append(sign_bytes)
         self.pending.append(Proposed(sign_bytes, adopt_held, decided))
+
+    def forget(self, hrs: HRS) -> None:
+        """Go on as if somebody waited: what comes of it must harm nobody."""
 
     def decide(self, index: int = 0) -> Outcome:
         """Let the fate of one pending proposal be known, by what was accepted so far."""
@@ -146,7 +149,7 @@ class Asked:
         return only
 
 
-def ask(signer: Signer, request: SignRequest) -> Asked:
+def ask(signer: Signer | Dispatch, request: SignRequest) -> Asked:
     answers: list[Answer] = []
     waiter = Waiter(request, answers.append)
     signer.submit(waiter)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cmkms.config import ValidatorAddress
-from cmkms.signing import Signer
+from cmkms.signing import Dispatch, Signer
 from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.validators import Desk, Link, TroubleKind
 from tests.sim.sole_replica import SoleReplica, new_home
@@ -30,10 +30,12 @@ class Seat:
         self.changes: list[ConnectionEvent] = []
         self.bugs: list[BaseException] = []
         self.signer: Signer = self.replica.signer
+        self.dispatch: Dispatch = self.replica.dispatch
 
     def hold(self) -> None:
         """From here on a quorum decides, when the test says so, and not the guard."""
-        self.signer = Signer(CHAIN, KEY, self.quorum, self.replica.clock.later)
+        self.signer = Signer(CHAIN, KEY, self.quorum)
+        self.dispatch = Dispatch(CHAIN, self.signer, self.replica.clock.later)
 
     def close(self) -> None:
         self.replica.guard.close()
@@ -42,7 +44,7 @@ class Seat:
 
     @property
     def desk(self) -> Desk:
-        return Desk(CHAIN, KEY, self.signer, self, IDENTITY_SEED, self.bugs.append)
+        return Desk(CHAIN, KEY, self.dispatch, self, IDENTITY_SEED, self.bugs.append)
 
     @asynccontextmanager
     async def dialling(self, *addresses: ValidatorAddress) -> AsyncGenerator[Link]:

@@ -1,0 +1,377 @@
+"""The quorum of several guards: counts who ACCEPTED exactly the same bytes, and says when nobody can any more.
+
+Theory of operation
+-------------------
+A **ballot** is one height/round/step that is asked for. Its bytes go to every guard at once, the own one included, and
+every answer comes back through `answered`, with the identity that the channel has proven. What is counted is a set of
+members of the generation; an answer that is not the echo of a question of this ballot counts for nothing.
+
+Before the first write of a lease the guards' watermarks are **peeked**; none is written until a majority, the own one
+included, has told its own. Where a guard holds the ballot's vote with another timestamp, that one is asked for in its
+place. Later, a ballot changes its bytes only when its own can no longer win, that is when more than n - q guards hold
+others. With both, no height/round/step stays unsignable when a holder dies (docs/SAFETY.md).
+
+A guard that refuses for now, or is not there, is asked again. A ballot ends with `Granted`, or with the reason why
+it can never be granted, which needs the word of more than n - q guards; else it waits. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from cmkms.guard.decide import Accepted, Conflict, Held, Refused, RefusedBecause, Regression, Sealed, Verdict
+from cmkms.guard.generation import GenerationId, Member
+from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.quorum import Granted, Handle, Outcome, Split, Timer
+from cmkms.guard.rpc import Accept, Answered, Outranked, Peek, Peeked, digest_of
+from cmkms.privval.header import read_header
+from cmkms.privval.signbytes import differ_only_in_timestamp
+
+__all__ = ["ASK_AGAIN_SECONDS", "Electorate", "GuardPort", "MajorityQuorum"]
+
+ASK_AGAIN_SECONDS: Final = 0.1
+"""How soon a guard that refused for now, or said nothing, is asked again: well within the 5 s that a node waits."""
+
+_FOR_NOW: Final = frozenset(
+    {RefusedBecause.NOT_ARMED, RefusedBecause.FUSE, RefusedBecause.PAUSED, RefusedBecause.GENERATION}
+)
+"""Refusals that may end without anything being asked differently. Never an outcome: the request is held."""
+
+
+class GuardPort(Protocol):
+    """The way to the guards. Never answers before it returns; answers come by `MajorityQuorum.answered`."""
+
+    def ask(self, member: str, message: Accept | Peek) -> bool:
+        """Send to a member, which may be this replica itself; False if it cannot be reached now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Electorate:
+    """The guards of one chain and key that are asked: all of one generation."""
+
+    chain_id: str
+    key_hash: bytes
+    generation: GenerationId
+    members: tuple[Member, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _Ballot:
+    """What is asked for at one HRS, and what each guard said to it."""
+
+    hrs: HRS
+    asked: bytes
+    adopt_held: bool
+    decided: Callable[[Outcome], None]
+    sign_bytes: bytes
+    digest: bytes = b""
+    begun: bool = False
+    rpcs: set[int] = field(default_factory=set[int])
+    accepted: set[str] = field(default_factory=set[str])
+    holds: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """Members that hold a variant of this vote, or proposal, with another timestamp than `sign_bytes`."""
+    against: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    """Members that will never accept any variant, by what they said."""
+
+
+class MajorityQuorum:
+    """The quorum of one chain and key over the guards of one generation. Asks only between `lead` and `rest`."""
+
+    def __init__(self, me: str, guards: Electorate, port: GuardPort, timer: Timer, *, first_rpc: int = 1) -> None:
+        """`first_rpc` is random for each process: no answer to an earlier life is ever taken for one to this."""
+        self._me = me
+        self._chain_id = guards.chain_id
+        self._key_hash = guards.key_hash
+        self._generation = guards.generation
+        self._members = {member.id: member for member in guards.members}
+        # Others first: their answers are on the way while the own disk is busy.
+        self._order = sorted(self._members, key=lambda member: (member == me, member))
+        self._quorum = len(self._members) // 2 + 1
+        self._spare = len(self._members) - self._quorum
+        self._port = port
+        self._timer = timer
+        self._rpc = first_rpc
+        self._term: int | None = None
+        self._peeked_term = 0
+        self._peeked: dict[str, Peeked] = {}
+        self._peeks: dict[int, str] = {}
+        self._ballots: dict[HRS, _Ballot] = {}
+        self._by_rpc: dict[int, tuple[_Ballot, str]] = {}
+        self._away: set[str] = {member for member in self._members if member != me}
+        self._refusals: dict[str, str] = {}
+        self._again: Handle | None = None
+        self.strays = 0
+        """Answers that were not counted: of no member, another guard's, or to no question of ours."""
+
+    # ------------------------------------------------------------------------------------------------- by the lease
+
+    def lead(self, term: int) -> None:
+        """This replica took the lease in `term`: ask for the watermarks, then for what was proposed."""
+        self._term = term
+        if self._peeked_term != term:
+            self._peeked_term = term
+            self._peeked.clear()
+            self._peeks.clear()
+        self._peek(member for member in self._order if member not in self._peeked)
+        self._begin_all()
+
+    def rest(self) -> None:
+        """The lease is lost: forget what was proposed; the replica that holds it now is asked for it."""
+        self._term = None
+        for ballot in tuple(self._ballots.values()):
+            self._close(ballot)
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    # ----------------------------------------------------------------------------------------------- by the signer
+
+    def propose(self, sign_bytes: bytes, *, adopt_held: bool, decided: Callable[[Outcome], None]) -> None:
+        """See `Quorum.propose`. Raises SignBytesError if the bytes are not canonical. One ballot for each HRS."""
+        header = read_header(sign_bytes)
+        hrs = HRS(header.height, header.round, Step.of(header.type))
+        former = self._ballots.get(hrs)
+        if former is not None:
+            self._close(former)
+        ballot = _Ballot(hrs, sign_bytes, adopt_held, decided, sign_bytes)
+        self._ballots[hrs] = ballot
+        self._begin(ballot)
+
+    def forget(self, hrs: HRS) -> None:
+        """See `Quorum.forget`."""
+        ballot = self._ballots.get(hrs)
+        if ballot is not None:
+            self._close(ballot)
+
+    @property
+    def waiting_for(self) -> str:
+        """See `Quorum.waiting_for`."""
+        troubles = dict.fromkeys(self._away, "is not connected") | self._refusals
+        if len(troubles) <= self._spare:
+            return ""
+        them = "; ".join(f"{member} {why}" for member, why in sorted(troubles.items()))
+        return f"{self._quorum} of {len(self._members)} guards are needed: {them}"
+
+    # ---------------------------------------------------------------------------------------------------- by the link
+
+    def peer_up(self, member: str) -> None:
+        """A member can be reached (again): ask it what is still open."""
+        if member not in self._members:
+            return
+        self._away.discard(member)
+        if self._term is None:
+            return
+        if member not in self._peeked:
+            self._peek((member,))
+        for ballot in tuple(self._ballots.values()):
+            if ballot.begun and member not in ballot.accepted and member not in ballot.against:
+                self._ask(ballot, member)
+
+    def peer_down(self, member: str) -> None:
+        """A member is gone for now. What it said still counts."""
+        if member in self._members:
+            self._away.add(member)
+
+    def answered(self, member: str, identity: bytes, message: Answered | Peeked) -> None:
+        """Count an answer of a guard. `member` and `identity` are what the channel has proven, never the message."""
+        known = self._members.get(member)
+        if known is None or known.identity != identity or known.nonce != message.nonce:
+            self.strays += 1
+        elif isinstance(message, Peeked):
+            self._take_peek(member, message)
+        else:
+            self._take_answer(member, message)
+
+    # ----------------------------------------------------------------------------------------------------------- peek
+
+    def _peek(self, members: Iterable[str]) -> None:
+        if self._term is None:
+            return
+        for member in members:
+            rpc = self._next_rpc()
+            self._peeks[rpc] = member
+            self._port.ask(member, Peek(rpc, self._term, self._chain_id))
+        self._ask_again_later()
+
+    def _take_peek(self, member: str, peeked: Peeked) -> None:
+        if self._peeks.pop(peeked.rpc, None) != member or peeked.term != self._peeked_term:
+            self.strays += 1
+            return
+        if not peeked.usable or peeked.generation != self._generation:
+            self._refusals[member] = "does not answer for this generation"
+            return
+        self._refusals.pop(member, None)
+        self._peeked[member] = peeked
+        self._begin_all()
+
+    @property
+    def _may_write(self) -> bool:
+        """Whether a majority, the own guard included, has told its watermark in this term."""
+        return self._term is not None and self._me in self._peeked and len(self._peeked) >= self._quorum
+
+    # -------------------------------------------------------------------------------------------------------- ballots
+
+    def _begin_all(self) -> None:
+        if self._may_write:
+            for ballot in tuple(self._ballots.values()):
+                if not ballot.begun:
+                    self._begin(ballot)
+
+    def _begin(self, ballot: _Ballot) -> None:
+        if not self._may_write:
+            return
+        ballot.begun = True
+        if ballot.adopt_held:
+            variants = (
+                peeked.sign_bytes
+                for peeked in self._peeked.values()
+                if peeked.hrs == ballot.hrs and peeked.sign_bytes is not None
+            )
+            found = [one for one in variants if one == ballot.asked or differ_only_in_timestamp(one, ballot.asked)]
+            if found:
+                ballot.sign_bytes = _preferred(found)
+        self._ask_all(ballot)
+
+    def _ask_all(self, ballot: _Ballot) -> None:
+        ballot.digest = digest_of(ballot.sign_bytes)
+        for member in self._order:
+            self._ask(ballot, member)
+        self._ask_again_later()
+
+    def _ask(self, ballot: _Ballot, member: str) -> None:
+        if self._term is None:
+            return
+        rpc = self._next_rpc()
+        request = Accept(rpc, self._term, self._chain_id, self._key_hash, self._generation, ballot.sign_bytes)
+        ballot.rpcs.add(rpc)
+        self._by_rpc[rpc] = (ballot, member)
+        self._port.ask(member, request)
+
+    def _take_answer(self, member: str, answer: Answered) -> None:
+        ballot, asked = self._by_rpc.pop(answer.rpc, (None, ""))
+        if ballot is None or asked != member or not self._echoes(ballot, answer):
+            self.strays += 1
+            return
+        ballot.rpcs.discard(answer.rpc)
+        match answer.verdict:
+            case Accepted():
+                ballot.accepted.add(member)
+            case Held(sign_bytes=held):
+                # The guard's word is not taken for it: these bytes may be signed in the place of those asked.
+                if not differ_only_in_timestamp(held, ballot.sign_bytes):
+                    self.strays += 1
+                    return
+                ballot.holds[member] = held
+            case Outranked(term=term):
+                self._refusals[member] = f"follows another replica, in term {term}"
+                return
+            case Refused(because=because) as refused if because in _FOR_NOW:
+                self._refusals[member] = f"refuses: {because.value}{': ' if refused.detail else ''}{refused.detail}"
+                return
+            case verdict:
+                ballot.against[member] = verdict
+        self._refusals.pop(member, None)
+        self._judge(ballot)
+
+    def _echoes(self, ballot: _Ballot, answer: Answered) -> bool:
+        return (
+            answer.digest == ballot.digest
+            and answer.hrs == ballot.hrs
+            and answer.generation == self._generation
+            and answer.chain_id == self._chain_id
+        )
+
+    def _judge(self, ballot: _Ballot) -> None:
+        """Grant, change to what others hold, give up for good, or go on waiting."""
+        if len(ballot.accepted) >= self._quorum:
+            self._close(ballot)
+            ballot.decided(Granted(ballot.sign_bytes))
+            return
+        if len(ballot.holds) + len(ballot.against) <= self._spare:
+            return
+        other = self._variant_that_can_win(ballot)
+        if other is not None:
+            self._change(ballot, other)
+            return
+        self._close(ballot)
+        ballot.decided(self._why_never(ballot))
+
+    def _variant_that_can_win(self, ballot: _Ballot) -> bytes | None:
+        """Return the held bytes that a majority could still accept: the most held, then the smallest."""
+        if not ballot.adopt_held:
+            return None
+        silent = len(self._members) - len(ballot.accepted) - len(ballot.holds) - len(ballot.against)
+        holders = Counter(ballot.holds.values())
+        winnable = [held for held in ballot.holds.values() if holders[held] + silent >= self._quorum]
+        return _preferred(winnable) if winnable else None
+
+    def _change(self, ballot: _Ballot, sign_bytes: bytes) -> None:
+        """Ask for other bytes in this ballot's place. Those who accepted the former hold them, and will say so."""
+        self._forget_questions(ballot)
+        former = dict.fromkeys(ballot.accepted, ballot.sign_bytes)
+        ballot.holds = {member: held for member, held in (ballot.holds | former).items() if held != sign_bytes}
+        ballot.accepted = set()
+        ballot.sign_bytes = sign_bytes
+        self._ask_all(ballot)
+
+    def _why_never(self, ballot: _Ballot) -> Outcome:
+        for kind in (Conflict, Sealed, Regression, Refused):
+            for verdict in ballot.against.values():
+                if isinstance(verdict, kind):
+                    return verdict
+        if not ballot.adopt_held:
+            return Held(_preferred(ballot.holds.values()))
+        shown = dict.fromkeys(ballot.accepted, ballot.sign_bytes) | ballot.holds
+        return Split("; ".join(f"{member} holds {digest_of(held)[:4].hex()}" for member, held in sorted(shown.items())))
+
+    def _close(self, ballot: _Ballot) -> None:
+        self._forget_questions(ballot)
+        if self._ballots.get(ballot.hrs) is ballot:
+            del self._ballots[ballot.hrs]
+
+    def _forget_questions(self, ballot: _Ballot) -> None:
+        for rpc in ballot.rpcs:
+            self._by_rpc.pop(rpc, None)
+        ballot.rpcs.clear()
+
+    # ------------------------------------------------------------------------------------------------------ asking on
+
+    def _ask_again_later(self) -> None:
+        if self._again is None:
+            self._again = self._timer(ASK_AGAIN_SECONDS, self._ask_again)
+
+    def _ask_again(self) -> None:
+        """Ask those again who have said nothing, or not now. Repeats cost a guard nothing: it knows its answer."""
+        self._again = None
+        if self._term is None:
+            return
+        missing = [member for member in self._order if member not in self._peeked and member not in self._away]
+        if not self._may_write and missing:
+            self._peeks = {rpc: member for rpc, member in self._peeks.items() if rpc > self._rpc - _PEEKS_KEPT}
+            self._peek(missing)
+        for ballot in tuple(self._ballots.values()):
+            if ballot.begun:
+                for member in self._order:
+                    said = member in ballot.accepted or member in ballot.holds or member in ballot.against
+                    if not said and member not in self._away:
+                        self._ask(ballot, member)
+        if self._ballots or not self._may_write:
+            self._ask_again_later()
+
+    def _next_rpc(self) -> int:
+        self._rpc += 1
+        return self._rpc
+
+
+_PEEKS_KEPT: Final = 1000
+"""Questions within which a late answer to a peek is still known; older ones are dropped, so that they stay few."""
+
+
+def _preferred(candidates: Iterable[bytes]) -> bytes:
+    """Of several variants, the most held, then the smallest: every coordinator chooses the same."""
+    counted = Counter(candidates)
+    return min(counted, key=lambda sign_bytes: (-counted[sign_bytes], sign_bytes))
