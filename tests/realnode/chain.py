@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.realnode.binaries import Program
+from tests.realnode.commits import Flag
 from tests.realnode.node import Node, Transport
 from tests.realnode.signers import Signer, Watermark
 
@@ -61,6 +62,7 @@ class Chain:
         assert self.node.own_address() != self.node.validator_address(), "the node has its validator's key"
         last = self.node.height() - 1  # the newest block's commit is final only with the next block
         commits = self.node.check_commits(1, last)
+        assert all(set(commit.flags.values()) == {Flag.COMMIT} for commit in commits)
         self.signer.kill_9()
         assert self.signer.watermark() >= Watermark(last, commits[-1].round, 3)
         return Checked(len(commits), sum(commit.round > 0 for commit in commits))

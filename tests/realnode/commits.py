@@ -10,32 +10,42 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import IntEnum
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-__all__ = ["Committed", "check_commit", "precommit_sign_bytes"]
+__all__ = ["Committed", "Flag", "check_commit", "precommit_sign_bytes"]
 
-# tendermint.types.SignedMsgType and BlockIDFlag, as the RPC shows them.
+# tendermint.types.SignedMsgType, as the RPC shows it.
 _PRECOMMIT = 2
-_FLAG_COMMIT = 2
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 
 
+class Flag(IntEnum):
+    """tendermint.types.BlockIDFlag: what became of a validator's precommit, as far as the next proposer saw it."""
+
+    ABSENT = 1
+    COMMIT = 2
+    NIL = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """One block that its sole validator committed: verified."""
+    """One block and what each validator's precommit for it was: each that is there was verified."""
 
     height: int
     round: int
+    flags: Mapping[str, Flag]
+    """By the validator's address."""
 
 
 def check_commit(
     chain_id: str, height: int, commit: Mapping[str, Any], block: Mapping[str, Any], validators: Mapping[str, Any]
 ) -> Committed:
-    """Verify the one signature under the block of `height` and that the block carries no evidence.
+    """Verify every signature under the block of `height` and that the block carries no evidence.
 
     `commit`, `block` and `validators` are the results of the RPC calls of the same names. Raises AssertionError.
     """
@@ -44,35 +54,48 @@ def check_commit(
     assert int(signed["height"]) == height
     assert signed["block_id"] == block["block_id"], f"height {height}: the commit is for another block"
     assert not block["block"]["evidence"]["evidence"], f"height {height} carries evidence of a double sign"
-    (validator,) = validators["validators"]
-    (signature,) = signed["signatures"]
-    assert signature["block_id_flag"] == _FLAG_COMMIT, f"height {height}: not signed for the block"
+    flags: dict[str, Flag] = {}
+    # A commit has one place for each validator, in the order of the set (types/block.go, Commit).
+    for validator, signature in zip(validators["validators"], signed["signatures"], strict=True):
+        flag = flags[validator["address"]] = Flag(signature["block_id_flag"])
+        if flag is not Flag.ABSENT:
+            _verify(chain_id, signed, validator, signature)
+    return Committed(height, int(signed["round"]), flags)
+
+
+def _verify(
+    chain_id: str, commit: Mapping[str, Any], validator: Mapping[str, Any], signature: Mapping[str, Any]
+) -> None:
+    height, round_ = int(commit["height"]), int(commit["round"])
     assert signature["validator_address"] == validator["address"]
-    sign_bytes = precommit_sign_bytes(
-        chain_id, height, int(signed["round"]), signed["block_id"], signature["timestamp"]
-    )
+    block_id = commit["block_id"] if signature["block_id_flag"] == Flag.COMMIT else None
+    sign_bytes = precommit_sign_bytes(chain_id, height, round_, block_id, signature["timestamp"])
     public_key = Ed25519PublicKey.from_public_bytes(base64.b64decode(validator["pub_key"]["value"]))
     try:
         public_key.verify(base64.b64decode(signature["signature"]), sign_bytes)
     except InvalidSignature as error:
         raise AssertionError(f"height {height}: the commit's signature does not verify") from error
-    return Committed(height, int(signed["round"]))
 
 
-def precommit_sign_bytes(chain_id: str, height: int, round_: int, block_id: Mapping[str, Any], timestamp: str) -> bytes:
-    """CanonicalVote of a precommit for a block, with its length in front (types/canonical.go, types/vote.go)."""
-    parts = block_id["parts"]
-    part_set = _varint_field(1, int(parts["total"])) + _bytes_field(2, bytes.fromhex(parts["hash"]))
-    block = _bytes_field(1, bytes.fromhex(block_id["hash"])) + _message_field(2, part_set)
+def precommit_sign_bytes(
+    chain_id: str, height: int, round_: int, block_id: Mapping[str, Any] | None, timestamp: str
+) -> bytes:
+    """CanonicalVote of a precommit, with its length in front (types/canonical.go, types/vote.go). No block: for nil."""
     body = (
         _varint_field(1, _PRECOMMIT)
         + _sfixed64_field(2, height)
         + _sfixed64_field(3, round_)
-        + _message_field(4, block)
+        + (b"" if block_id is None else _message_field(4, _block(block_id)))
         + _message_field(5, _timestamp(timestamp))
         + _bytes_field(6, chain_id.encode())
     )
     return _uvarint(len(body)) + body
+
+
+def _block(block_id: Mapping[str, Any]) -> bytes:
+    parts = block_id["parts"]
+    part_set = _varint_field(1, int(parts["total"])) + _bytes_field(2, bytes.fromhex(parts["hash"]))
+    return _bytes_field(1, bytes.fromhex(block_id["hash"])) + _message_field(2, part_set)
 
 
 def _timestamp(text: str) -> bytes:

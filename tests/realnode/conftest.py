@@ -5,7 +5,7 @@ Builds the binaries before the first test, so that no test's time limit pays for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import pytest
 
 from tests.realnode.binaries import NODES, REFERENCE_SIGNER, Program, Unavailable, binary, built
 from tests.realnode.chain import Chain, MakeChain, SignerFactory
+from tests.realnode.clusters import ClusterChain, ClusterSigner, MakeClusterChain
+from tests.realnode.networks import MakeNetwork, Network
 from tests.realnode.node import Node, Transport
 from tests.realnode.signers import CmkmsSigner
 
@@ -80,6 +82,49 @@ def make_chain(tmp_path: Path) -> Iterator[MakeChain]:
         yield make
 
 
+@pytest.fixture
+def make_cluster_chain(tmp_path: Path) -> Iterator[MakeClusterChain]:
+    """Makes chains of one validator under three replicas, none of them started yet; all is ended with the test."""
+    with ExitStack() as cleanup:
+
+        def make(
+            program: Program,
+            transport: Transport,
+            *,
+            peer_proxies: bool = False,
+            consensus: Mapping[str, str] | None = None,
+        ) -> ClusterChain:
+            directory = tmp_path / f"{program.tag}-{transport}"
+            directory.mkdir()
+            try:
+                node = Node(directory, program, transport, chain_id=f"realnode-{transport}", consensus=consensus)
+            except Unavailable as reason:
+                pytest.skip(str(reason))
+            cleanup.callback(node.close)
+            signer = ClusterSigner(directory, node.chain_id, [node.laddr], node.key_file, peer_proxies=peer_proxies)
+            chain = ClusterChain(node, signer)
+            cleanup.callback(chain.close)
+            return chain
+
+        yield make
+
+
+@pytest.fixture
+def make_network(tmp_path: Path) -> Iterator[MakeNetwork]:
+    """Makes networks of several nodes, none of them started yet; all is ended with the test."""
+    with ExitStack() as cleanup:
+
+        def make(lay_out: Callable[[Path, Program], Network], program: Program) -> Network:
+            try:
+                network = lay_out(tmp_path, program)
+            except Unavailable as reason:
+                pytest.skip(str(reason))
+            cleanup.callback(network.close)
+            return network
+
+        yield make
+
+
 @pytest.fixture(params=_EVERY_NODE, ids=lambda pair: f"{pair[0].tag}-{pair[1]}")
 def every_node(request: pytest.FixtureRequest) -> tuple[Program, Transport]:
     """Each version over each transport."""
@@ -91,6 +136,12 @@ def every_node(request: pytest.FixtureRequest) -> tuple[Program, Transport]:
 def chain(make_chain: MakeChain, every_node: tuple[Program, Transport]) -> Chain:
     """One chain under cmkms, for each version and transport."""
     return make_chain(*every_node, CmkmsSigner)
+
+
+@pytest.fixture
+def cluster_chain(make_cluster_chain: MakeClusterChain, every_node: tuple[Program, Transport]) -> ClusterChain:
+    """One chain under three replicas, for each version and transport."""
+    return make_cluster_chain(*every_node)
 
 
 @pytest.fixture

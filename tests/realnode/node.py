@@ -1,4 +1,4 @@
-"""One real CometBFT node as the sole validator of its own chain, with fast blocks and its key taken away.
+"""One real CometBFT node, by itself the sole validator of its own chain, with fast blocks and its key taken away.
 
 It listens for its signer at `laddr`; everything about the chain is asked over its RPC. Loopback only.
 """
@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,8 @@ _CONFIG: dict[str, dict[str, str]] = {
     "": {"log_level": "info"},
     "p2p": {"pex": "false", "addr_book_strict": "false", "allow_duplicate_ip": "true"},
     "consensus": {
+        # Between nodes: how long a vote lies before it is passed on.
+        "peer_gossip_sleep_duration": "10ms",
         "timeout_propose": "200ms",
         "timeout_prevote": "100ms",
         "timeout_precommit": "100ms",
@@ -56,11 +60,25 @@ class Transport(StrEnum):
 
 
 class Node:
-    """A chain of one validator that keeps everything in `directory`; nothing runs before `start`."""
+    """A chain of one validator that keeps everything in `directory`; nothing runs before `start`.
 
-    def __init__(self, directory: Path, program: Program, transport: Transport, chain_id: str) -> None:
+    `consensus` are settings of that section other than the fast ones. A node that `keeps_its_key` signs by itself.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        program: Program,
+        transport: Transport,
+        chain_id: str,
+        *,
+        consensus: Mapping[str, str] | None = None,
+        keeps_its_key: bool = False,
+    ) -> None:
         self.chain_id = chain_id
         self.transport = transport
+        self._keeps_its_key = keeps_its_key
+        self._p2p_port = quiet_port()
         self.key_file = directory / "handed-over" / "priv_validator_key.json"
         self._home = directory / "node"
         self._executable = binary(program)
@@ -75,13 +93,30 @@ class Node:
             directory / "node.log",
         )
         self._initialise()
-        self._configure(rpc_port)
-        self._hand_over_the_key()
+        self._configure(rpc_port, consensus or {})
+        if not keeps_its_key:
+            self._hand_over_the_key()
 
     @property
     def laddr(self) -> str:
         """Where the node listens for its signer, as both sides' configurations write it."""
         return f"unix://{self._socket}" if self.transport is Transport.UNIX else f"tcp://127.0.0.1:{self._privval_port}"
+
+    def genesis(self) -> dict[str, Any]:
+        """The genesis of its own chain."""
+        made: dict[str, Any] = json.loads(self._genesis_file.read_text())
+        return made
+
+    def join(self, genesis: Mapping[str, Any], peers: Iterable[Node]) -> None:
+        """Be a node of this chain, and dial these others of it; before the first start."""
+        self._genesis_file.write_text(json.dumps(genesis))
+        dialled = ",".join(f"{peer.node_id()}@127.0.0.1:{peer._p2p_port}" for peer in peers)
+        self._set("p2p", "persistent_peers", dialled)
+
+    def node_id(self) -> str:
+        """By what its peers know it."""
+        argv = [str(self._executable), "show-node-id", "--home", str(self._home)]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
     def start(self) -> None:
         """Start it. Without a signer it ends by itself after three seconds."""
@@ -154,8 +189,18 @@ class Node:
         return str(json.loads(key_file.read_text())["address"]) if key_file.exists() else None
 
     def validator_address(self) -> str:
-        """The address of the key that was handed over."""
-        return str(json.loads(self.key_file.read_text())["address"])
+        """The address of the key that was handed over, or kept."""
+        key_file = self._home / "config" / "priv_validator_key.json" if self._keeps_its_key else self.key_file
+        return str(json.loads(key_file.read_text())["address"])
+
+    def block_times(self, first: int, last: int) -> list[float]:
+        """When the blocks from `first` to `last` were made by their own word, Unix seconds."""
+        blocks = [self._ask("block", height=height)["block"] for height in range(first, last + 1)]
+        return [_unix_seconds(block["header"]["time"]) for block in blocks]
+
+    def block_hashes(self, first: int, last: int) -> list[str]:
+        """What the blocks from `first` to `last` are, as this node has them."""
+        return [self._ask("block", height=height)["block_id"]["hash"] for height in range(first, last + 1)]
 
     def _ask(self, method: str, **parameters: int) -> dict[str, Any]:
         answer = self._rpc.get(f"/{method}", params=parameters).json()
@@ -175,25 +220,29 @@ class Node:
 
     def _initialise(self) -> None:
         subprocess.run([str(self._executable), "init", "--home", str(self._home)], check=True, capture_output=True)
-        genesis_file = self._home / "config" / "genesis.json"
-        genesis = json.loads(genesis_file.read_text())
-        genesis["chain_id"] = self.chain_id
-        genesis_file.write_text(json.dumps(genesis))
+        self._genesis_file.write_text(json.dumps(self.genesis() | {"chain_id": self.chain_id}))
 
-    def _configure(self, rpc_port: int) -> None:
-        config_file = self._home / "config" / "config.toml"
-        text = config_file.read_text()
-        addresses = {
-            "": {"priv_validator_laddr": self.laddr},
+    def _configure(self, rpc_port: int, consensus: Mapping[str, str]) -> None:
+        own = {
+            "": {"priv_validator_laddr": "" if self._keeps_its_key else self.laddr},
             "rpc": {"laddr": f"tcp://127.0.0.1:{rpc_port}"},
-            "p2p": {"laddr": f"tcp://127.0.0.1:{quiet_port()}"},
+            "p2p": {"laddr": f"tcp://127.0.0.1:{self._p2p_port}"},
+            "consensus": consensus,
         }
-        for settings in (_CONFIG, addresses):
+        for settings in (_CONFIG, own):
             for table, values in settings.items():
                 for key, value in values.items():
-                    text = _with_value(text, table, key, value)
+                    self._set(table, key, value)
+
+    def _set(self, table: str, key: str, value: str) -> None:
+        config_file = self._home / "config" / "config.toml"
+        text = _with_value(config_file.read_text(), table, key, value)
         tomllib.loads(text)
         config_file.write_text(text)
+
+    @property
+    def _genesis_file(self) -> Path:
+        return self._home / "config" / "genesis.json"
 
     def _hand_over_the_key(self) -> None:
         """Move the key out of the node's home: whatever is signed from now on was signed by the signer."""
@@ -201,6 +250,11 @@ class Node:
         (self._home / "config" / "priv_validator_key.json").rename(self.key_file)
         self.key_file.chmod(0o600)
         (self._home / "data" / "priv_validator_state.json").unlink()
+
+
+def _unix_seconds(rfc3339: str) -> float:
+    whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp() + float(f"0.{fraction or 0}")
 
 
 def _with_value(text: str, table: str, key: str, value: str) -> str:
