@@ -11,7 +11,7 @@ from cmkms.guard.claims import GuardClaim
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.signing.forwarding import Forward, Forwarded
 
-__all__ = ["Blow", "Goodbye", "Hello", "HelloMember", "Message", "Raft", "Status"]
+__all__ = ["Blow", "Declined", "Frame", "Goodbye", "Hello", "HelloMember", "Message", "Raft", "Status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +76,16 @@ class Goodbye:
     """The sender stops in good order: its end is no failure."""
 
 
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The sender ends the session because of what the hello says. `reason`: for people, at most 500 bytes.
+
+    Read by the peer link itself, never handed on.
+    """
+
+    reason: str
+
+
 Message = Hello | Status | Raft | Blow | Goodbye | Accept | Answered | Peek | Peeked | Forward | Forwarded
+
+Frame = Message | Declined
