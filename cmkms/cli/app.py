@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cmkms.cli import chain, config, guard, key, state
+from cmkms.cli import chain, cluster, config, guard, identity, key, state
 from cmkms.cli.init import init
 from cmkms.cli.reporting import ReportingGroup
 from cmkms.cli.start import start
+from cmkms.cli.status import status
 from cmkms.cli.version import version
 
 __all__ = ["app", "main"]
@@ -25,6 +26,9 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(start)
+app.command()(status)
+app.add_typer(cluster.app, name="cluster")
+app.add_typer(identity.app, name="identity")
 app.add_typer(key.app, name="key")
 app.add_typer(config.app, name="config")
 app.add_typer(state.app, name="state")

@@ -24,11 +24,23 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check and s
 @takes_settings()
 def check(flags: Flags) -> None:
     """Say what is wrong with flags, variables and config.toml together; exit code 0 if nothing is, else 2."""
-    from cmkms.config import load_config
+    from cmkms.config import check_own_pin, load_config
 
     config = load_config(flags, os.environ)
+    check_own_pin(config)
     chains = ", ".join(chain.id for chain in config.chains)
-    typer.echo(f"The configuration is good: {config.id} is the only signer of {chains}.")
+    if len(config.peers) == 1:
+        typer.echo(f"The configuration is good: {config.id} is the only signer of {chains}.")
+    else:
+        members = ", ".join(peer.id for peer in config.peers)
+        count = len(config.peers)
+        typer.echo(
+            f"The configuration is good: {config.id} is one of {count} replicas ({members}) that sign for {chains}."
+        )
+    for warning in config.warnings:
+        typer.echo(f"Warning: {warning}")
+    if not os.path.lexists(config.home.identity_file):
+        typer.echo(f"Still missing: the identity for connections, {config.home.identity_file}; cmkms init makes one")
     for chain in config.chains:
         if not os.path.lexists(chain.key_file):
             typer.echo(f"Still missing: the consensus key of {chain.id}, {chain.key_file}")

@@ -18,24 +18,32 @@ from cmkms.cli.options import takes_settings
 if TYPE_CHECKING:
     from cmkms.config import Flags
     from cmkms.home import Home
+    from cmkms.keys import Identity
 
 __all__ = ["init"]
 
 
-@takes_settings(without=("peer",))
+@takes_settings()
 def init(flags: Flags) -> None:
     """Make a home: configuration, folders, and the identity for connections. Never overwrites, makes no key.
 
     What is given is written into config.toml. A home that has a config.toml is left as it is; whatever else is there
-    already, such as a key, is kept.
+    already, such as a key, is kept. Without --peer the replica is the only signer; `cmkms cluster init` makes the homes
+    of several at once.
     """
-    from cmkms.config import check_flags, find_home
+    from cmkms.cli.homes import make_parents, make_rooms, write_config
+    from cmkms.config import check_flags, find_home, render_sample
 
     place, _ = find_home(flags, os.environ)
     _refuse_initialised(place)
     check_flags(flags)
-    node_id = _make(place, flags)
-    _tell(place, flags, node_id)
+    make_parents(place.path)
+    identity = make_rooms(place)
+    flags = _with_own_pin(flags, identity, place)
+    write_config(place, render_sample(flags))
+    several = len(_members(flags)) > 1
+    _tell(place, "one replica of a cluster" if several else "a replica that is the only signer", identity)
+    _tell_next(_cluster_steps(place, flags) if several else _sole_steps(place, flags))
 
 
 def _refuse_initialised(home: Home) -> None:
@@ -48,36 +56,48 @@ def _refuse_initialised(home: Home) -> None:
     raise OperatorError(f"{message}; edit {home.config_file}, or choose another --home")
 
 
-def _make(home: Home, flags: Flags) -> str:
-    """Make what is missing; the configuration last, so that an interrupted run can be repeated. Returns the node id."""
-    from cmkms.config import render_sample
-    from cmkms.errors import DiskError, OperatorError
-    from cmkms.home import create_durably, make_private_dir
-    from cmkms.keys import create_identity, load_identity
-
-    try:
-        home.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"{home.path.parent}: could not be made: {error.strerror}") from error
-    for directory in (home.path, home.data_dir, home.priv_dir):
-        make_private_dir(directory)
-    if os.path.lexists(home.identity_file):
-        identity = load_identity(home.identity_file)
-    else:
-        identity = create_identity(home.identity_file)
-    try:
-        create_durably(home.config_file, render_sample(flags).encode())
-    except FileExistsError:
-        raise OperatorError(
-            f"{home.config_file}: appeared while the home was being made; nothing overwritten"
-        ) from None
-    return identity.node_id
+def _members(flags: Flags) -> list[str]:
+    return [item.strip() for text in flags.peer for item in text.split(",")]
 
 
-def _tell(home: Home, flags: Flags, node_id: str) -> None:
+def _with_own_pin(flags: Flags, identity: Identity, home: Home) -> Flags:
+    """Fill in the one pin that is known here: this replica's own. Raises OperatorError if it was given another one."""
+    from dataclasses import replace
+
+    from cmkms.config import foreign_pin
+    from cmkms.config.sample import DEFAULT_ID
+    from cmkms.config.syntax import parse_peer
+    from cmkms.errors import OperatorError
+
+    peers = tuple(parse_peer(text) for text in _members(flags))
+    own = next((peer for peer in peers if peer.id == (flags.id or DEFAULT_ID)), None)
+    if own is None:
+        return flags
+    fault = foreign_pin(peers, own, identity)
+    if fault:
+        raise OperatorError(f"{home.identity_file}: {fault}; the home has no config.toml yet")
+    if len(peers) > 1 and not own.addr.is_loopback:
+        own = replace(own, pin=identity.public_key.hex())
+    return replace(flags, peer=tuple(str(own if peer.id == own.id else peer) for peer in peers))
+
+
+def _tell(home: Home, what: str, identity: Identity) -> None:
+    typer.echo(f"Made the home of {what}: {home.path}")
+    typer.echo("  config.toml  every setting, explained")
+    typer.echo("  data/        for the guard, which remembers what was signed: never copy it, never restore it")
+    typer.echo(f"  priv/        for keys; the identity for connections is made, its node id is {identity.node_id}")
+
+
+def _tell_next(steps: list[str]) -> None:
+    typer.echo("\nNext:")
+    for number, step in enumerate(steps, 1):
+        typer.echo(f"  {number}. " + step.replace("\n", "\n     "))
+
+
+def _sole_steps(home: Home, flags: Flags) -> list[str]:
     where = f"--home {shlex.quote(str(home.path))}"
     chain = shlex.quote(flags.chain_id) if flags.chain_id else "CHAIN"
-    steps = [
+    return [
         f"""\
 The key. Copy the node's priv_validator_key.json to {home.default_key_file} (mode 0600).
 For a new validator: cmkms key generate {where}""",
@@ -85,17 +105,35 @@ For a new validator: cmkms key generate {where}""",
 What the key has signed. Stop the old signer, prove that it stopped, take its key away; then copy its
 priv_validator_state.json to {home.default_state_file}.
 A key that has never signed has none: then start, once, with --never-signed {chain}""",
+        *_missing_step(home, flags, where),
         f"cmkms start {where}",
     ]
+
+
+def _cluster_steps(home: Home, flags: Flags) -> list[str]:
+    where = f"--home {shlex.quote(str(home.path))}"
+    chain = shlex.quote(flags.chain_id) if flags.chain_id else "CHAIN"
+    return [
+        f"""\
+The members. On every machine: cmkms identity show {where}
+Put all the lines that it prints, the same in every home, into peer in config.toml.""",
+        f"""\
+The key, the same for every replica: priv_validator_key.json at {home.default_key_file} (mode 0600).
+For a new validator: cmkms key generate {where}, on one machine only; then copy it to the others.""",
+        f"""\
+What the key has signed. Stop the old signer, prove that it stopped, take its key away; then copy its newest
+priv_validator_state.json to {home.default_state_file}, of one replica at least.
+A key that has never signed has none: then start one replica, once, with --never-signed {chain}""",
+        *_missing_step(home, flags, where),
+        f"On every machine: cmkms config check {where}",
+        f"On every machine: cmkms start {where}\nTheir guards are born together, once all are connected.",
+    ]
+
+
+def _missing_step(home: Home, flags: Flags, where: str) -> list[str]:
     missing = [
         key for key, given in (("chain_id", flags.chain_id), ("validator_addr", flags.validator_addr)) if not given
     ]
-    if missing:
-        steps.insert(2, f"Write {' and '.join(missing)} into {home.config_file}, then: cmkms config check {where}")
-    typer.echo(f"Made the home of a replica that is the only signer: {home.path}")
-    typer.echo("  config.toml  every setting, explained")
-    typer.echo("  data/        for the guard, which remembers what was signed: never copy it, never restore it")
-    typer.echo(f"  priv/        for keys; the identity for connections is made, its node id is {node_id}")
-    typer.echo("\nNext:")
-    for number, step in enumerate(steps, 1):
-        typer.echo(f"  {number}. " + step.replace("\n", "\n     "))
+    if not missing:
+        return []
+    return [f"Write {' and '.join(missing)} into {home.config_file}, then: cmkms config check {where}"]

@@ -18,7 +18,7 @@ import typer
 if TYPE_CHECKING:
     from cmkms.config import Flags
 
-__all__ = ["Chain", "HomeDir", "MaybeChain", "OnlyChain", "Output", "OutputFormat", "takes_settings"]
+__all__ = ["Chain", "HomeDir", "MaybeChain", "OnlyChain", "Output", "OutputFormat", "StatusAddr", "takes_settings"]
 
 _Own = ParamSpec("_Own")
 
@@ -40,11 +40,16 @@ OnlyChain = Annotated[
 ]
 MaybeChain = Annotated[str | None, typer.Argument(metavar="[CHAIN]", help="Chain id; else every chain.")]
 
+StatusAddr = Annotated[
+    str | None,
+    typer.Option("--http-addr", metavar="HOST:PORT", help="Where the replica answers; else http_addr of its home."),
+]
+
 _SETTINGS: Final[dict[str, Any]] = {
     "home": HomeDir,
     "id": Annotated[str | None, typer.Option("--id", metavar="NAME", help="Name of this replica.")],
     "raft_addr": Annotated[
-        str | None, typer.Option("--raft-addr", metavar="HOST:PORT", help="Where other replicas reach this one.")
+        str | None, typer.Option("--raft-addr", metavar="HOST:PORT", help="Where this one listens for the others.")
     ],
     "http_addr": Annotated[
         str | None,
@@ -55,7 +60,9 @@ _SETTINGS: Final[dict[str, Any]] = {
     ],
     "peer": Annotated[
         list[str] | None,
-        typer.Option("--peer", metavar="ID=HOST:PORT", help="A member of the cluster. Repeat for each, this one too."),
+        typer.Option(
+            "--peer", metavar="ID=HOST:PORT#PIN", help="A member of the cluster. Repeat for each, this one too."
+        ),
     ],
     "validator_addr": Annotated[
         list[str] | None,

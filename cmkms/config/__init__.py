@@ -20,6 +20,7 @@ from cmkms.config.model import (
     Scheme,
     ValidatorAddress,
 )
+from cmkms.config.own import OwnEntry, check_own_pin, find_http_addr, find_own_entry, foreign_pin
 from cmkms.config.reader import EffectiveValue
 from cmkms.config.sample import check_flags, render_sample
 
@@ -32,12 +33,17 @@ __all__ = [
     "LogLevel",
     "NodeConfig",
     "OnOutage",
+    "OwnEntry",
     "Peer",
     "ResolvedConfig",
     "Scheme",
     "ValidatorAddress",
     "check_flags",
+    "check_own_pin",
     "find_home",
+    "find_http_addr",
+    "find_own_entry",
+    "foreign_pin",
     "load_config",
     "locate_key_file",
     "render_sample",

@@ -5,6 +5,8 @@ Must hold nothing that was not checked, and nothing secret: keys are named by th
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -68,13 +70,24 @@ class HostPort:
         """Whether listening here is listening on all interfaces."""
         return self.host in {"", "0.0.0.0", "::"}  # noqa: S104  # recognised, not bound
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect here: an address of loopback, or the name `localhost`."""
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
+        return self.host == "localhost"
+
+    def reached_at(self, other: HostPort) -> bool:
+        """Whether whoever listens here is plainly reached at `other`."""
+        return self.port == other.port and (self.is_every_interface or self.host == other.host)
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One member of the cluster. `pin` is the SHA-256 of its certificate, 64 lower-case hex digits, or None."""
+    """One member of the cluster. `pin` is its public identity key, 64 lower-case hex digits, or None."""
 
     id: str
     addr: HostPort
@@ -118,7 +131,10 @@ class ChainConfig:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """Everything one replica is told. `peers` holds this replica, too."""
+    """Everything one replica is told.
+
+    `peers` holds this replica, too, at the address where the others reach it; `raft_addr` is where it listens for them.
+    """
 
     home: Home
     id: str
@@ -130,3 +146,25 @@ class NodeConfig:
     log_level: LogLevel
     log_format: LogFormat
     allow_unsafe: bool
+
+    @property
+    def own_peer(self) -> Peer:
+        """This replica's own entry in `peers`."""
+        return next(peer for peer in self.peers if peer.id == self.id)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What can be run with and is still seldom meant: sentences without their full stop."""
+        found: list[str] = []
+        count = len(self.peers)
+        spare = (count - 1) // 2
+        if count > 1 and spare == 0:
+            found.append(f"{count} replicas are less available than one: both must be up to sign; use one, or three")
+        elif count % 2 == 0:
+            message = f"{count} replicas go on without {spare}, just as {count - 1} do"
+            found.append(f"{message}; use {count - 1}, or {count + 1}, which go on without {spare + 1}")
+        own = self.own_peer.addr
+        if count > 1 and not self.raft_addr.reached_at(own):
+            message = f"this replica listens at {self.raft_addr} (raft_addr), but the others look for it at {own}"
+            found.append(f"{message} (peer): right only if something, such as NAT, leads from there to here")
+        return tuple(found)

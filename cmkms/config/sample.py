@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from cmkms.config import settings
 from cmkms.config.file import ConfigFile
-from cmkms.config.given import Problems
+from cmkms.config.given import Problems, toml_string
 from cmkms.config.layers import Flags, Layers
+from cmkms.config.peers import list_faults
 from cmkms.config.reader import Reader
 from cmkms.config.settings import CHAIN_TABLE, ENV_PREFIXES, Setting, show_toml
 from cmkms.config.syntax import parse_host_port
@@ -23,6 +24,8 @@ __all__ = ["DEFAULT_ID", "DEFAULT_RAFT_ADDR", "check_flags", "render_sample"]
 DEFAULT_ID: Final = "node-0"
 DEFAULT_RAFT_ADDR: Final = "127.0.0.1:9430"
 """One replica talks to nobody: the address only has to be there, and is reachable by nobody else."""
+
+_INDENT: Final = "    "
 
 _REACHABLE: Final = dataclasses.replace(settings.RAFT_ADDR, parse=parse_host_port)
 """A `raft_addr` that can stand in `peer`, too, where it needs a host."""
@@ -56,17 +59,15 @@ _TAIL: Final = f"""\
 
 
 def render_sample(given: Flags) -> str:
-    """Write a configuration file with what is `given` filled in, for a replica that is the only signer.
+    """Write a configuration file with what is `given` filled in; without peers, for a replica that is the only signer.
 
     Only text: whoever writes it to a disk loads it first (`load_config`), so that no malformed value gets there.
     """
     replica_id = given.id or DEFAULT_ID
     raft_addr = given.raft_addr or DEFAULT_RAFT_ADDR
-    values: dict[str, tuple[str, ...]] = {
-        "id": (replica_id,),
-        "raft_addr": (raft_addr,),
-        "peer": given.peer or (f"{replica_id}={raft_addr}",),
-    }
+    values: dict[str, tuple[str, ...]] = {"id": (replica_id,)}
+    if not given.peer:
+        values |= {"raft_addr": (raft_addr,), "peer": (f"{replica_id}={raft_addr}",)}
     every = (*settings.NODE_SETTINGS, *settings.FLAT_CHAIN_SETTINGS)
     keys = [_render(setting, values.get(setting.key) or _texts(setting, given)) for setting in every]
     return "\n".join([_HEAD, *keys, _TAIL])
@@ -80,7 +81,13 @@ def check_flags(given: Flags) -> None:
     for setting in (*settings.NODE_SETTINGS, *settings.FLAT_CHAIN_SETTINGS):
         if reader.given(setting) is None:
             continue
-        reader.many(_REACHABLE if setting is settings.RAFT_ADDR else setting)
+        if setting is settings.PEER:
+            peers = reader.many(settings.PEER)
+            # Whoever makes a home does not know the pins of the others yet.
+            for fault in list_faults(peers, given.id or DEFAULT_ID) if peers is not None else ():
+                problems.add(f"{settings.PEER.flag}: {fault}")
+        else:
+            reader.many(_REACHABLE if setting is settings.RAFT_ADDR and not given.peer else setting)
     problems.raise_if_any()
 
 
@@ -102,7 +109,14 @@ def _render(setting: Setting[Any], texts: tuple[str, ...]) -> str:
     description = setting.description + (" File only." if setting.file_only else "")
     lines = [f"# {line}" for line in textwrap.wrap(description, _WIDTH, break_long_words=False, break_on_hyphens=False)]
     if texts:
-        lines.append(f"{setting.key} = {show_toml(setting, texts)}")
+        lines.append(f"{setting.key} = {_show(setting, texts)}")
     else:
         lines.append(f"# {setting.key} = {show_toml(setting, (setting.default or setting.example,))}")
     return "\n".join(lines) + "\n"
+
+
+def _show(setting: Setting[Any], texts: tuple[str, ...]) -> str:
+    """Write several items on a line each: a member with its pin fills one, and lines are what is pasted."""
+    if len(texts) < 2:  # noqa: PLR2004 - several
+        return show_toml(setting, texts)
+    return "\n".join(["[", *(f"{_INDENT}{toml_string(text)}," for text in texts), "]"])

@@ -113,7 +113,7 @@ RAFT_ADDR: Final = Setting(
     "raft_addr",
     Kind.TEXT,
     syntax.parse_listen_addr,
-    "Where the other replicas reach this one: as in its own entry in `peer`, from which it is taken if not given.",
+    "Where this replica listens for the others: at its own entry in `peer` if not given; `:9430` is all interfaces.",
     "10.0.0.10:9430",
 )
 HTTP_ADDR: Final = Setting(
@@ -136,7 +136,8 @@ PEER: Final = Setting(
     "peer",
     Kind.LIST,
     syntax.parse_peer,
-    "All members of the cluster, this replica included: `id=host:port`. Exactly this one: it is the only signer.",
+    "All members of the cluster, this replica included, each as its `cmkms identity show` prints it: "
+    "`id=host:port#PIN`. The same list everywhere. Exactly this one: it is the only signer.",
     "node-0=10.0.0.10:9430",
 )
 LOG_LEVEL: Final = Setting(

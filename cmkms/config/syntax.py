@@ -155,13 +155,13 @@ def _parse_host(text: str) -> str:
 
 
 def parse_peer(text: str) -> Peer:
-    """Parse a member of the cluster: `node-0=10.0.0.10:9430`, with `#` and a certificate's SHA-256 in hex if pinned."""
+    """Parse a member of the cluster: `node-0=10.0.0.10:9430`, with `#` and its public identity key in hex if pinned."""
     name, equals, rest = text.partition("=")
     if not equals:
-        raise ValueError('expected "id=host:port" or "id=host:port#SHA256HEX", such as "node-0=10.0.0.10:9430"')
+        raise ValueError('expected "id=host:port" or "id=host:port#PIN", such as "node-0=10.0.0.10:9430"')
     addr, sharp, pin = rest.partition("#")
     if sharp and not _PIN.fullmatch(pin):
-        raise ValueError("expected 64 hex digits after the #: the SHA-256 of the peer's certificate")
+        raise ValueError("expected 64 hex digits after the #: the pin, which `cmkms identity show` prints")
     return Peer(parse_replica_id(name), parse_host_port(addr), pin.lower() if sharp else None)
 
 

@@ -6,9 +6,7 @@ The socket is bound here and not by uvicorn, which would end the whole process w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import ipaddress
 import socket
 from typing import Final
 
@@ -34,15 +32,9 @@ def hosts_for(address: HostPort) -> tuple[str, ...]:
 
     Keeps a web page in the operator's browser from reading a signer on loopback by DNS rebinding.
     """
-    if _is_loopback(address.host):
+    if address.is_loopback:
         return (_LOCALHOST, "127.0.0.1", "::1", address.host)
     return ()
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == _LOCALHOST
 
 
 async def bind(address: HostPort) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The HTTP application: `/healthz`, `/status`, `/metrics`, each GET or HEAD, and nothing else.
+"""The HTTP application: `/healthz`, `/readyz`, `/status`, `/metrics`, each GET or HEAD, and nothing else.
 
 No route changes anything or needs a quorum: every answer is made from one snapshot, and pages that take a while to make
 are paced, so that no number of requests can hold the loop that signs. No answer ever holds key material: what is told
@@ -16,15 +16,16 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cmkms.http.pacing import BusyError, Pacing
-from cmkms.http.schema import ErrorBody, StatusBody, status_json
+from cmkms.http.schema import ErrorBody, StatusBody, status_body, status_json
 from cmkms.status import NodeStatus
 
 __all__ = ["MetricsPage", "create_app"]
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _READ_ONLY: Final = ["GET", "HEAD"]
-_PATHS: Final = "/healthz, /status and /metrics"
+_PATHS: Final = "/healthz, /livez, /readyz, /status and /metrics"
 _FORBIDDEN: Final = 403
+_UNAVAILABLE: Final = 503
 
 _ERRORS: Final = {
     404: f"no such path; there are {_PATHS}",
@@ -58,6 +59,11 @@ def create_app(
         # Answering at all is the test: the loop that signs is the loop that answers. Never in line behind other pages.
         return PlainTextResponse("ok")
 
+    async def readyz() -> Response:
+        # For whoever decides by it where to look, or whether to go on with a rolling restart; never for a restart.
+        obstacles = await pacing.make(lambda: status_body(snapshot()).obstacles())
+        return PlainTextResponse("\n".join(obstacles) or "ok", _UNAVAILABLE if obstacles else 200)
+
     async def status() -> Response:
         body = await pacing.make(lambda: status_json(snapshot()))
         return Response(body, media_type="application/json")
@@ -67,6 +73,8 @@ def create_app(
         return Response(body, media_type=_METRICS_TYPE)
 
     app.add_api_route("/healthz", healthz, methods=_READ_ONLY, response_class=PlainTextResponse)
+    app.add_api_route("/livez", healthz, methods=_READ_ONLY, response_class=PlainTextResponse)
+    app.add_api_route("/readyz", readyz, methods=_READ_ONLY, response_class=PlainTextResponse)
     app.add_api_route("/status", status, methods=_READ_ONLY, response_model=StatusBody)
     app.add_api_route("/metrics", metrics_page, methods=_READ_ONLY, response_class=PlainTextResponse)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -84,7 +92,7 @@ async def _answer_http_error(_request: Request, error: Exception) -> Response:
 
 
 async def _answer_busy(_request: Request, _error_seen: Exception) -> Response:
-    return _error(503, "too many requests at once; ask again in a second", {"retry-after": "1"})
+    return _error(_UNAVAILABLE, "too many requests at once; ask again in a second", {"retry-after": "1"})
 
 
 async def _answer_failure(_request: Request, _error_seen: Exception) -> Response:

@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from cmkms.status import ChainStatus, ConnectionStatus, FuseStatus, GuardStatus, LastSigned, NodeStatus
+from cmkms.status import (
+    ChainStatus,
+    ConnectionStatus,
+    FuseStatus,
+    GuardStatus,
+    LastSigned,
+    LeaseStatus,
+    NodeStatus,
+    PeerGuardStatus,
+    PeerStatus,
+)
 
 __all__ = [
     "ChainBody",
@@ -20,7 +30,10 @@ __all__ = [
     "FuseBody",
     "GuardBody",
     "LastSignStateBody",
+    "LeaseBody",
     "NodeFuseBody",
+    "PeerBody",
+    "PeerGuardBody",
     "PubKeyBody",
     "StatusBody",
     "status_body",
@@ -67,9 +80,10 @@ class NodeFuseBody(FuseBody):
 class GuardBody(BaseModel):
     """One guard's durable watermark."""
 
-    state: str = Field(description="armed, unborn, fused or refused")
+    state: str = Field(description="armed, bound, unborn, fused or refused")
     path: str
     generation: int
+    members: list[str] = Field(description="ids of the replicas of its generation; empty while it is of none")
     nonce: str
     sequence: int
     height: int
@@ -102,10 +116,45 @@ class ChainBody(BaseModel):
     last_signed: LastSignStateBody | None
     refusals: dict[str, int] = Field(description="refused requests by reason")
     waiting_for: str = Field(description="what keeps this chain from signing; empty if nothing does")
+    can_sign: bool = Field(description="whether the cluster would sign now, as far as this replica can see")
+
+
+class LeaseBody(BaseModel):
+    """Who signs now."""
+
+    holder: str
+    epoch: int = Field(description="the term in which the lease was taken")
+    remaining_seconds: float = Field(description="at the holder what is left of it; elsewhere how long it is believed")
+
+
+class PeerGuardBody(BaseModel):
+    """Another replica's guard, by its own word."""
+
+    chain_id: str
+    state: str = Field(description="as of our guards")
+    generation: int
+    sequence: int
+    height: int
+    round: int
+    step: int
+    reason: str = Field(description="why it is fused or refused; else empty")
+
+
+class PeerBody(BaseModel):
+    """Another replica."""
+
+    id: str
+    address: str
+    connected: bool
+    since: str | None = Field(description="RFC 3339, UTC; null if it was never connected")
+    last_seen_seconds: float | None = Field(description="age of its last message; null if there never was one")
+    detail: str = Field(description="why it is not connected, or what differs in its configuration")
+    release: str
+    guards: list[PeerGuardBody]
 
 
 class StatusBody(BaseModel):
-    """The whole replica."""
+    """The whole replica, and what it knows of the cluster."""
 
     is_leader: bool
     leader_addr: str | None = Field(default=None, description="left out while nobody holds the lease")
@@ -116,8 +165,29 @@ class StatusBody(BaseModel):
     id: str
     version: str
     uptime_seconds: float
+    can_sign: bool = Field(description="whether the cluster would sign now for every chain, as far as this one can see")
+    term: int
+    lease: LeaseBody | None = Field(description="null while nobody is known to hold it")
     fuse: NodeFuseBody | None
+    peers: list[PeerBody] = Field(description="the other replicas")
     chains: list[ChainBody]
+
+    def obstacles(self) -> list[str]:
+        """Say, for people, what keeps the cluster from signing; empty if nothing does."""
+        if self.can_sign:
+            return []
+        if not self.chains:
+            return ["no chain is configured"]
+        found = [] if self.lease else ["nobody holds the lease: no majority is connected, or an election is under way"]
+        return found + [_obstacle(chain) for chain in self.chains if not chain.can_sign]
+
+
+def _obstacle(chain: ChainBody) -> str:
+    if chain.guard.fuse is not None:
+        why = f"the fuse of this replica's guard is blown: {chain.guard.fuse.reason}"
+    else:
+        why = chain.waiting_for or "no majority of guards would answer now"
+    return f"{chain.chain_id}: {why}"
 
 
 def status_json(status: NodeStatus) -> str:
@@ -131,8 +201,12 @@ def status_body(status: NodeStatus) -> StatusBody:
         is_leader=status.is_leader,
         id=status.id,
         version=status.version,
-        uptime_seconds=round(status.uptime_seconds, 3),
+        uptime_seconds=_milliseconds(status.uptime_seconds),
+        can_sign=status.can_sign,
+        term=status.term,
+        lease=_lease(status.lease) if status.lease else None,
         fuse=_node_fuse(status),
+        peers=[_peer(peer) for peer in status.peers],
         chains=[_chain(chain) for chain in status.chains],
     )
     if status.leader_addr:
@@ -162,6 +236,7 @@ def _chain(chain: ChainStatus) -> ChainBody:
         last_signed=_last_signed(chain.last_signed) if chain.last_signed else None,
         refusals=dict(chain.refusals),
         waiting_for=chain.waiting_for,
+        can_sign=chain.can_sign,
     )
 
 
@@ -170,6 +245,7 @@ def _guard(guard: GuardStatus) -> GuardBody:
         state=guard.state,
         path=guard.path,
         generation=guard.generation,
+        members=list(guard.members),
         nonce=guard.nonce,
         sequence=guard.sequence,
         height=guard.height,
@@ -178,6 +254,37 @@ def _guard(guard: GuardStatus) -> GuardBody:
         sealed=guard.sealed,
         max_height=guard.max_height,
         fuse=_fuse(guard.fuse) if guard.fuse else None,
+    )
+
+
+def _lease(lease: LeaseStatus) -> LeaseBody:
+    remaining = _milliseconds(lease.remaining_seconds)
+    return LeaseBody(holder=lease.holder, epoch=lease.epoch, remaining_seconds=remaining)
+
+
+def _peer(peer: PeerStatus) -> PeerBody:
+    return PeerBody(
+        id=peer.id,
+        address=peer.address,
+        connected=peer.connected,
+        since=_rfc3339(peer.since) if peer.since else None,
+        last_seen_seconds=None if peer.last_seen_seconds is None else _milliseconds(peer.last_seen_seconds),
+        detail=peer.detail,
+        release=peer.release,
+        guards=[_peer_guard(guard) for guard in peer.guards],
+    )
+
+
+def _peer_guard(guard: PeerGuardStatus) -> PeerGuardBody:
+    return PeerGuardBody(
+        chain_id=guard.chain_id,
+        state=guard.state,
+        generation=guard.generation,
+        sequence=guard.sequence,
+        height=guard.height,
+        round=guard.round,
+        step=guard.step,
+        reason=guard.reason,
     )
 
 
@@ -207,6 +314,10 @@ def _last_signed(last: LastSigned) -> LastSignStateBody:
 
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds, 3)
 
 
 def _rfc3339(unix: float) -> str:

@@ -15,7 +15,7 @@ from cmkms.config import HostPort
 from cmkms.http.address import bind
 from cmkms.http.app import create_app
 from cmkms.http.server import HttpServer
-from cmkms.status import ChainStatus, ConnectionStatus, GuardStatus, LastSigned, NodeStatus
+from cmkms.status import ChainStatus, ConnectionStatus, GuardStatus, LastSigned, LeaseStatus, NodeStatus
 from cmkms.telemetry.metrics import MeasuredChain, Metrics
 
 _ESTABLISHED = "01"  # include/net/tcp_states.h
@@ -69,10 +69,11 @@ def node_status() -> NodeStatus:
         address="AB" * 20,
         pub_key_type="ed25519",
         pub_key=bytes(range(32)),
-        guard=GuardStatus("armed", "data/testnet-1/guard", 1, "c0ffee", 61, 20, 0, 3),
+        guard=GuardStatus("armed", "data/testnet-1/guard", 1, "c0ffee", 61, 20, 0, 3, members=("n1", "n2", "n3")),
         connections=(ConnectionStatus(ADDRESS, "connected", 1_700_000_000.25, remote_id="cd" * 20, requests=61),),
         last_signed=LastSigned(20, 0, 3, b"\xff" * 64, b"\x6e\x08\x02\xab"),
         refusals=(("conflict", 1), ("regression", 2)),
+        can_sign=True,
     )
     return NodeStatus(
         id="n1",
@@ -82,6 +83,8 @@ def node_status() -> NodeStatus:
         leader_id="n1",
         leader_addr="127.0.0.1:21401",
         chains=(chain,),
+        term=7,
+        lease=LeaseStatus("n1", 7, 0.31249),
     )
 
 

@@ -11,13 +11,21 @@ import pytest
 
 from cmkms.http.app import create_app
 from cmkms.http.schema import StatusBody
-from cmkms.status import ChainStatus, FuseStatus, GuardStatus, LastSigned, NodeStatus
+from cmkms.status import (
+    ChainStatus,
+    FuseStatus,
+    GuardStatus,
+    LastSigned,
+    NodeStatus,
+    PeerGuardStatus,
+    PeerStatus,
+)
 from cmkms.telemetry.events import SignEvent
 
 if TYPE_CHECKING:
     from .conftest import Served
 
-PATHS = ["/healthz", "/status", "/metrics"]
+PATHS = ["/healthz", "/livez", "/readyz", "/status", "/metrics"]
 
 
 async def test_healthz_answers_as_the_go_comet_kms_does(served: Served) -> None:
@@ -49,6 +57,7 @@ async def test_status_tells_the_replica_and_its_chains(served: Served) -> None:
             "state": "armed",
             "path": "data/testnet-1/guard",
             "generation": 1,
+            "members": ["n1", "n2", "n3"],
             "nonce": "c0ffee",
             "sequence": 61,
             "height": 20,
@@ -71,7 +80,109 @@ async def test_status_tells_the_replica_and_its_chains(served: Served) -> None:
         "last_signed": body["last_sign_state"],
         "refusals": {"conflict": 1, "regression": 2},
         "waiting_for": "",
+        "can_sign": True,
     }
+
+
+async def test_status_tells_who_holds_the_lease(served: Served) -> None:
+    body = (await served.client.get("/status")).json()
+    assert body["lease"] == {"holder": "n1", "epoch": 7, "remaining_seconds": 0.312}
+    assert (body["term"], body["can_sign"]) == (7, True)
+
+
+async def test_while_nobody_holds_the_lease_it_is_null(served: Served) -> None:
+    served.status = replace(served.status, lease=None)
+    assert (await served.client.get("/status")).json()["lease"] is None
+
+
+async def test_status_tells_what_is_known_of_the_other_replicas(served: Served) -> None:
+    guard = PeerGuardStatus("testnet-1", "fused", 1, 60, 20, 0, 2, "fdatasync failed")
+    peers = (
+        PeerStatus(
+            "n2",
+            "10.0.0.2:9430",
+            connected=True,
+            since=1_700_000_000.0,
+            last_seen_seconds=0.04321,
+            release="1.0",
+            guards=(guard,),
+        ),
+        PeerStatus("n3", "10.0.0.3:9430", connected=False, since=0.0, detail="connection refused"),
+    )
+    served.status = replace(served.status, peers=peers)
+    assert (await served.client.get("/status")).json()["peers"] == [
+        {
+            "id": "n2",
+            "address": "10.0.0.2:9430",
+            "connected": True,
+            "since": "2023-11-14T22:13:20.000Z",
+            "last_seen_seconds": 0.043,
+            "detail": "",
+            "release": "1.0",
+            "guards": [
+                {
+                    "chain_id": "testnet-1",
+                    "state": "fused",
+                    "generation": 1,
+                    "sequence": 60,
+                    "height": 20,
+                    "round": 0,
+                    "step": 2,
+                    "reason": "fdatasync failed",
+                }
+            ],
+        },
+        {
+            "id": "n3",
+            "address": "10.0.0.3:9430",
+            "connected": False,
+            "since": None,
+            "last_seen_seconds": None,
+            "detail": "connection refused",
+            "release": "",
+            "guards": [],
+        },
+    ]
+
+
+async def test_who_does_not_hold_the_lease_still_tells_who_does_and_what_was_signed(served: Served) -> None:
+    served.status = replace(served.status, is_leader=False, leader_id="n2", leader_addr="10.0.0.2:9430")
+    body = (await served.client.get("/status")).json()
+    assert (body["is_leader"], body["leader_id"], body["leader_addr"]) == (False, "n2", "10.0.0.2:9430")
+    assert body["last_sign_state"]["height"] == 20
+
+
+class TestReadiness:
+    async def test_a_cluster_that_can_sign_is_ready(self, served: Served) -> None:
+        answer = await served.client.get("/readyz")
+        assert (answer.status_code, answer.text) == (200, "ok")
+
+    async def test_one_that_cannot_is_not_and_says_why(self, served: Served) -> None:
+        chain = replace(served.status.chains[0], can_sign=False, waiting_for="node-2 (never seen)")
+        served.status = replace(served.status, lease=None, chains=(chain,))
+        answer = await served.client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.text.splitlines() == [
+            "nobody holds the lease: no majority is connected, or an election is under way",
+            "testnet-1: node-2 (never seen)",
+        ]
+
+    async def test_a_blown_fuse_is_the_reason(self, served: Served) -> None:
+        chain = served.status.chains[0]
+        guard = replace(chain.guard, state="fused", fuse=FuseStatus("fdatasync failed: EIO", 1.0))
+        served.status = replace(served.status, chains=(replace(chain, can_sign=False, guard=guard),))
+        text = (await served.client.get("/readyz")).text
+        assert text == "testnet-1: the fuse of this replica's guard is blown: fdatasync failed: EIO"
+
+    async def test_a_replica_without_chains_is_not_ready(self, served: Served) -> None:
+        served.status = replace(served.status, chains=())
+        assert (await served.client.get("/readyz")).status_code == 503
+
+    async def test_it_is_no_reason_to_restart(self, served: Served) -> None:
+        served.status = replace(served.status, chains=(), lease=None)
+        assert (await served.client.get("/livez")).status_code == 200
+        assert (await served.client.get("/healthz")).status_code == 200
 
 
 async def test_what_is_empty_is_left_out_as_the_go_comet_kms_does(served: Served) -> None:
@@ -157,7 +268,7 @@ async def test_every_other_method_is_refused(served: Served, path: str, method: 
 async def test_no_other_path_exists(served: Served, path: str) -> None:
     answer = await served.client.get(f"http://{served.address}{path}")
     assert answer.status_code == 404
-    assert answer.json() == {"error": "no such path; there are /healthz, /status and /metrics"}
+    assert answer.json() == {"error": "no such path; there are /healthz, /livez, /readyz, /status and /metrics"}
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
@@ -222,6 +333,7 @@ async def test_no_encoding_of_the_private_key_is_in_any_answer(served: Served, p
         pub_key=public,
         guard=GuardStatus("armed", "data/testnet-1/guard"),
         last_signed=LastSigned(20, 0, 3, key.sign(sign_bytes).signature, sign_bytes),
+        can_sign=True,
     )
     served.status = replace(served.status, chains=(chain,))
     text = (await served.client.get(path)).text
@@ -241,9 +353,9 @@ async def test_asking_changes_nothing(served: Served) -> None:
 
     app = create_app(snapshot, served.metrics)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-        first = [(await client.get(path)).text for path in PATHS[:2]]
+        first = [(await client.get(path)).text for path in PATHS[:4]]
         for method in ("POST", "PUT", "DELETE"):
             for path in PATHS:
                 await client.request(method, path, content=b"x")
-        assert [(await client.get(path)).text for path in PATHS[:2]] == first
-    assert len(seen) == 2  # one snapshot for each /status, none for what is refused
+        assert [(await client.get(path)).text for path in PATHS[:4]] == first
+    assert len(seen) == 4  # one snapshot for each /readyz and /status, none for what is refused

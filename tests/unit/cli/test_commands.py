@@ -25,7 +25,11 @@ from tests.unit.cli.conftest import CHAIN, Operator
 COMMANDS = [
     ("init",),
     ("start",),
+    ("status",),
     ("version",),
+    ("cluster", "init"),
+    ("cluster", "wait"),
+    ("identity", "show"),
     ("key", "generate"),
     ("key", "show"),
     ("config", "check"),
@@ -87,7 +91,7 @@ def test_every_setting_is_a_flag_of_start_and_no_other_but_one() -> None:
     assert flags_of("start") == settings | {NEVER_SIGNED.flag}
     assert flags_of("config", "check") == settings
     assert flags_of("config", "show") == settings | {"--output"}
-    assert flags_of("init") == settings - {"--peer"}
+    assert flags_of("init") == settings
 
 
 def test_the_flags_are_those_that_the_configuration_takes() -> None:

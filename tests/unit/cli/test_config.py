@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cmkms.keys import load_identity
 from tests.unit.cli.conftest import CHAIN, Operator
 
 
@@ -32,10 +33,45 @@ def test_problems_are_listed_on_standard_error(ready: Operator) -> None:
 
 
 def test_one_problem_is_one_line(ready: Operator) -> None:
-    ran = ready.at_home("config", "check", "--peer", "node-0=127.0.0.1:9430", "--peer", "node-1=10.0.0.11:9430")
+    ran = ready.at_home("config", "check", "--default-ttl", "x")
     assert ran.code == 2
     assert ran.err.count("\n") == 1
-    assert "comes with the next release" in ran.err
+
+
+def test_a_replica_of_a_cluster_is_called_one(ready: Operator) -> None:
+    listed = [word for n in range(3) for word in ("--peer", f"node-{n}=127.0.0.1:943{n}")]
+    ran = ready.at_home("config", "check", *listed)
+    assert (ran.code, ran.out) == (
+        0,
+        f"The configuration is good: node-0 is one of 3 replicas (node-0, node-1, node-2) that sign for {CHAIN}.\n",
+    )
+
+
+def test_what_is_seldom_meant_is_warned_of(ready: Operator) -> None:
+    ran = ready.at_home("config", "check", "--peer", "node-0=127.0.0.1:9430,node-1=127.0.0.1:9431")
+    assert (ran.code, "Warning: 2 replicas are less available than one" in ran.out) == (0, True)
+
+
+def test_a_pin_that_is_not_that_of_the_identity_here_is_refused(ready: Operator) -> None:
+    own = load_identity(ready.home / "priv" / "identity_key.json").public_key.hex()
+    ran = ready.at_home("config", "check", "--peer", f"node-0=127.0.0.1:9430#{'ab' * 32}")
+    assert ran.code == 2
+    assert f"peer pins node-0 to {'ab' * 32}, but the identity in this home is {own}" in ran.err
+    assert f"put node-0=127.0.0.1:9430#{own} into the list of every replica" in ran.err
+
+
+def test_another_replicas_home_is_refused(ready: Operator) -> None:
+    own = load_identity(ready.home / "priv" / "identity_key.json").public_key.hex()
+    listed = f"node-0=127.0.0.1:9430,node-1=127.0.0.1:9431#{own}"
+    ran = ready.at_home("config", "check", "--peer", listed)
+    assert (ran.code, "this is the identity of node-1, but this replica is node-0" in ran.err) == (2, True)
+    assert ready.at_home("config", "check", "--id", "node-1", "--peer", listed).code == 0
+
+
+def test_a_missing_identity_is_pointed_out(ready: Operator) -> None:
+    (ready.home / "priv" / "identity_key.json").unlink()
+    ran = ready.at_home("config", "check", "--peer", f"node-0=127.0.0.1:9430#{'ab' * 32}")
+    assert (ran.code, "Still missing: the identity for connections" in ran.out) == (0, True)
 
 
 def test_a_terminal_is_not_driven_by_what_stands_in_a_file(ready: Operator) -> None:

@@ -78,7 +78,7 @@ class TestVerify:
     def test_a_lost_one(self, born: Operator) -> None:
         Home(born.home).guard_file(CHAIN).unlink()
         ran = born.at_home("guard", "verify")
-        assert (ran.code, "lost: the born marker names a guard that is not there" in ran.out) == (1, True)
+        assert (ran.code, "is lost: " in ran.out) == (1, True)
 
     def test_a_fused_one(self, born: Operator) -> None:
         Home(born.home).fuse_file(CHAIN).write_text('{"reason": "fdatasync failed", "since": 1.0}')

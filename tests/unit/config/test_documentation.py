@@ -71,10 +71,10 @@ def test_the_table_of_chain_tables_is_that_of_the_program() -> None:
     assert table("key in a table") == expected
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(3))
 def test_the_examples_can_be_started_with(tmp_path: Path, number: int) -> None:
     blocks = re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     assert tomllib.loads(blocks[number])
     (tmp_path / "config.toml").write_text(blocks[number])
     assert load_config(Flags(home=str(tmp_path)), {}).id == "node-0"

@@ -80,6 +80,15 @@ def problem(home: Path, content: str, environ: dict[str, str] | None = None, **f
     return only
 
 
+def pin(number: int) -> str:
+    return f"{number:02x}" * 32
+
+
+def peers(count: int, *, pins: bool = True) -> tuple[str, ...]:
+    """A list of `count` members, of which node-0 is the one of GOOD."""
+    return tuple(f"node-{n}=10.0.0.{10 + n}:9430" + (f"#{pin(n + 1)}" if pins else "") for n in range(count))
+
+
 class TestAGoodConfiguration:
     def test_it_says_everything(self, tmp_path: Path) -> None:
         assert load(tmp_path, GOOD) == NodeConfig(
@@ -122,7 +131,7 @@ class TestAGoodConfiguration:
             == 3
         )
 
-    def test_an_own_address_on_all_interfaces_agrees_with_the_peers(self, tmp_path: Path) -> None:
+    def test_one_may_listen_on_all_interfaces(self, tmp_path: Path) -> None:
         assert load(tmp_path, GOOD, raft_addr=":9430").raft_addr == HostPort("", 9430)
 
     def test_the_own_address_is_taken_from_the_peers(self, tmp_path: Path) -> None:
@@ -392,34 +401,105 @@ class TestPeers:
             "--peer: names node-1, but not this replica, whose id is node-0; expected all members, this one included"
         )
 
-    def test_an_own_address_that_differs_is_refused(self, tmp_path: Path) -> None:
-        found = problem(tmp_path, GOOD, raft_addr="10.0.0.99:9430")
-        assert found == (
-            '--raft-addr "10.0.0.99:9430": but peer says that this replica is at 10.0.0.10:9430; '
-            "expected the same address in both"
-        )
-
-    def test_an_own_port_that_differs_is_refused(self, tmp_path: Path) -> None:
-        assert "expected the same address in both" in problem(tmp_path, GOOD, raft_addr=":9431")
-
     def test_a_repeated_replica_is_refused(self, tmp_path: Path) -> None:
-        found = problem(tmp_path, GOOD, peer=("node-0=10.0.0.10:9430", "node-0=10.0.0.11:9430"))
+        found = problem(tmp_path, GOOD, peer=(f"node-0=10.0.0.10:9430#{pin(1)}", f"node-0=10.0.0.11:9430#{pin(2)}"))
         assert found == "--peer: names node-0 twice; expected each replica once"
 
     def test_a_repeated_address_is_refused(self, tmp_path: Path) -> None:
-        found = problem(tmp_path, GOOD, peer=("node-0=10.0.0.10:9430", "node-1=10.0.0.10:9430"))
+        found = problem(tmp_path, GOOD, peer=(f"node-0=10.0.0.10:9430#{pin(1)}", f"node-1=10.0.0.10:9430#{pin(2)}"))
         assert found == "--peer: names 10.0.0.10:9430 twice; expected another address for each replica"
 
-    def test_several_are_checked_and_then_refused(self, tmp_path: Path) -> None:
-        peers = ("node-0=10.0.0.10:9430", "node-1=10.0.0.11:9430", "node-2=10.0.0.12:9430")
-        found = problem(tmp_path, GOOD, peer=peers)
+
+class TestClusters:
+    @pytest.mark.parametrize("count", range(1, 10))
+    def test_up_to_nine_replicas_may_sign_together(self, tmp_path: Path, count: int) -> None:
+        config = load(tmp_path, GOOD, peer=peers(count))
+        assert [str(peer) for peer in config.peers] == list(peers(count))
+        assert config.own_peer == Peer("node-0", HostPort("10.0.0.10", 9430), pin(1))
+
+    def test_a_tenth_is_refused(self, tmp_path: Path) -> None:
+        found = problem(tmp_path, GOOD, peer=peers(10))
+        assert found == "--peer: names 10 replicas, expected at most 9; three or five are the usual"
+
+    def test_a_list_without_this_replica_is_refused(self, tmp_path: Path) -> None:
+        found = problem(tmp_path, GOOD, peer=peers(3)[1:])
         assert found == (
-            "peer names 3 replicas; signing with several comes with the next release, this one signs alone: "
-            "let peer name node-0 only"
+            "--peer: names node-1, node-2, but not this replica, whose id is node-0; expected all members, "
+            "this one included"
         )
 
-    def test_several_with_a_mistake_are_told_the_mistake(self, tmp_path: Path) -> None:
-        assert "next release" not in problem(tmp_path, GOOD, peer=("node-1=10.0.0.11:9430", "node-2=10.0.0.12:9430"))
+    @pytest.mark.parametrize("missing", range(3))
+    def test_a_member_on_a_network_needs_a_pin(self, tmp_path: Path, missing: int) -> None:
+        listed = [*peers(3)]
+        listed[missing] = peers(3, pins=False)[missing]
+        assert problem(tmp_path, GOOD, peer=tuple(listed)) == (
+            f"--peer: node-{missing} at 10.0.0.{10 + missing}:9430 has no pin; run `cmkms identity show --home HOME` "
+            "there, and put the line it prints into the list of every replica"
+        )
+
+    def test_members_without_pins_are_each_named(self, tmp_path: Path) -> None:
+        assert len(problems(tmp_path, GOOD, peer=peers(3, pins=False))) == 3
+
+    def test_the_only_signer_needs_no_pin(self, tmp_path: Path) -> None:
+        assert load(tmp_path, GOOD, peer=peers(1, pins=False)).own_peer.pin is None
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
+    def test_on_loopback_pins_may_be_left_out(self, tmp_path: Path, host: str) -> None:
+        listed = tuple(f"node-{n}={host}:943{n}" for n in range(3))
+        config = load(tmp_path, GOOD, raft_addr=f"{host}:9430", peer=listed)
+        assert [peer.pin for peer in config.peers] == [None] * 3
+
+    def test_one_pin_for_two_members_is_refused(self, tmp_path: Path) -> None:
+        listed = (*peers(2), f"node-2=10.0.0.12:9430#{pin(1).upper()}")
+        found = problem(tmp_path, GOOD, peer=listed)
+        assert found.startswith(
+            f"--peer: node-0 and node-2 have the same pin, {pin(1)}; each replica has an identity of"
+        )
+        assert "`cmkms identity show`" in found
+
+    def test_all_that_is_wrong_with_a_list_is_said_at_once(self, tmp_path: Path) -> None:
+        listed = (*peers(3), "node-1=10.0.0.12:9430")
+        found = problems(tmp_path, GOOD, peer=listed)
+        assert [line.split(": ", 1)[1][:32] for line in found] == [
+            "names node-1 twice; expected eac",
+            "names 10.0.0.12:9430 twice; expe",
+            "node-1 at 10.0.0.12:9430 has no ",
+        ]
+
+    def test_the_address_to_listen_on_may_be_another_than_that_in_the_list(self, tmp_path: Path) -> None:
+        config = load(tmp_path, GOOD, raft_addr="192.168.1.5:19430", peer=peers(3))
+        assert (str(config.raft_addr), str(config.own_peer.addr)) == ("192.168.1.5:19430", "10.0.0.10:9430")
+
+    def test_a_port_that_nobody_could_know_is_refused(self, tmp_path: Path) -> None:
+        assert problem(tmp_path, GOOD, raft_addr=":0", peer=peers(3)) == (
+            '--raft-addr ":0": port 0 is any free one, where no other replica would find this one; '
+            "expected the port of its entry in peer"
+        )
+
+
+class TestWarnings:
+    @pytest.mark.parametrize("count", [1, 3, 5, 7, 9])
+    def test_an_odd_number_of_replicas_is_nothing_to_warn_of(self, tmp_path: Path, count: int) -> None:
+        assert load(tmp_path, GOOD, peer=peers(count)).warnings == ()
+
+    def test_two_replicas_are_less_available_than_one(self, tmp_path: Path) -> None:
+        assert load(tmp_path, GOOD, peer=peers(2)).warnings == (
+            "2 replicas are less available than one: both must be up to sign; use one, or three",
+        )
+
+    def test_an_even_number_gains_nothing(self, tmp_path: Path) -> None:
+        assert load(tmp_path, GOOD, peer=peers(4)).warnings == (
+            "4 replicas go on without 1, just as 3 do; use 3, or 5, which go on without 2",
+        )
+
+    @pytest.mark.parametrize("addr", ["10.0.0.10:9430", ":9430", "0.0.0.0:9430", "[::]:9430"])
+    def test_to_listen_where_the_others_look_is_nothing_to_warn_of(self, tmp_path: Path, addr: str) -> None:
+        assert load(tmp_path, GOOD, raft_addr=addr, peer=peers(3)).warnings == ()
+
+    @pytest.mark.parametrize("addr", ["10.0.0.99:9430", ":9431"])
+    def test_to_listen_elsewhere_is_only_right_behind_nat(self, tmp_path: Path, addr: str) -> None:
+        (warning,) = load(tmp_path, GOOD, raft_addr=addr, peer=peers(3)).warnings
+        assert f"listens at {addr} (raft_addr), but the others look for it at 10.0.0.10:9430 (peer)" in warning
 
 
 class TestChains:

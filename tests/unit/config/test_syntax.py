@@ -132,7 +132,7 @@ class TestPeers:
             ("node-0=:9430", "with a host"),
             ("node-0=a:1#", "64 hex digits after the #"),
             ("node-0=a:1#" + "a" * 63, "64 hex digits after the #"),
-            ("node-0=a:1#" + "g" * 64, "64 hex digits after the #"),
+            ("node-0=a:1#" + "g" * 64, "which `cmkms identity show` prints"),
             (f"node-0=a:1#{PIN}#{PIN}", "64 hex digits after the #"),
         ],
     )

@@ -1,0 +1,86 @@
+"""Asks a running replica what it is: by HTTP, at the address in its configuration.
+
+Reads only, bounded in time and size. What answers is not believed to be a replica until its answer has that form.
+"""
+
+# ruff: noqa: PLC0415 - what a command needs is loaded when it runs, so that --help does not wait for it
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from cmkms.config import HostPort
+    from cmkms.http.schema import StatusBody
+
+__all__ = ["Answer", "ask", "find_address"]
+
+TIMEOUT_SECONDS: Final = 2.0
+"""A replica on this machine answers within milliseconds, and one in another city within a tenth of a second."""
+
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""A status of a thousand chains has about 2 MiB."""
+
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A replica's status, as it was sent and as it is read."""
+
+    text: str
+    body: StatusBody
+
+
+def find_address(home: str | None, http_addr: str | None) -> HostPort:
+    """Find where the replica of this home, or at this address, is asked. Raises ConfigError."""
+    from cmkms.config import Flags, find_http_addr
+
+    return find_http_addr(Flags(home=home, http_addr=http_addr), os.environ)
+
+
+def ask(address: HostPort) -> Answer:
+    """Ask for the status. Raises UnavailableError if there is no replica, or it does not answer as one."""
+    from pydantic import ValidationError
+
+    from cmkms.http.schema import StatusBody
+
+    text = _get(address)
+    try:
+        return Answer(text, StatusBody.model_validate_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        _refuse(address, f"what answers is no cmkms of this release ({where}: {first['msg']})")
+
+
+def _get(address: HostPort) -> str:
+    # Not urllib.request: it would go through a proxy of the environment, and follow wherever it is sent.
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(address.host, address.port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/status", headers={"accept": "application/json"})
+        response = connection.getresponse()
+        content = response.read(MAX_BODY_BYTES + 1)
+    except ConnectionRefusedError:
+        _refuse(address, "nobody listens there. Is this replica running? If it serves elsewhere, give --http-addr")
+    except TimeoutError:
+        _refuse(address, f"it did not answer within {TIMEOUT_SECONDS:g} s")
+    except (OSError, HTTPException) as error:
+        _refuse(address, f"asking failed ({error})")
+    finally:
+        connection.close()
+    if response.status != _OK:
+        _refuse(address, f"it answered {response.status} {response.reason}")
+    if len(content) > MAX_BODY_BYTES:
+        _refuse(address, f"its answer is longer than {MAX_BODY_BYTES} bytes; is that a cmkms?")
+    return content.decode("utf-8", errors="replace")
+
+
+def _refuse(address: HostPort, why: str) -> NoReturn:
+    from cmkms.errors import UnavailableError
+
+    raise UnavailableError(f"no status from http://{address}/status: {why}")
