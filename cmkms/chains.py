@@ -39,6 +39,7 @@ def load_chain(config: NodeConfig, chain: ChainConfig) -> LoadedChain:
         key_type=key.type_name,
         pub_key=key.pub_key,
         state_file=chain.state_file,
+        members=tuple(peer.id for peer in config.peers),
         max_block_rate=chain.max_block_rate,
     )
     return LoadedChain(chain, key, site)

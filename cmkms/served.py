@@ -6,6 +6,7 @@ Opens what the configuration names and says why a chain is not served. What runs
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -14,34 +15,61 @@ from structlog.typing import FilteringBoundLogger
 from cmkms.chains import LoadedChain, load_chain
 from cmkms.config import NodeConfig
 from cmkms.errors import CmkmsError, DiskError, OperatorError, UnavailableError
-from cmkms.guard.birth import OpenedGuard, Unborn, open_guard
+from cmkms.guard.birth import GuardRefusedError, OpenedGuard, UnarmedGuard, Unborn, open_guard
+from cmkms.guard.born import BornMarker, MarkerError, read_marker
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.filesystem import untrusted_file_system
+from cmkms.guard.generation import GenerationId
 from cmkms.guard.guard import Guard
-from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum
 from cmkms.guard.released import load_released
 from cmkms.guard.state_file import SignState
-from cmkms.signing import Signer
+from cmkms.replica.chain import Place
+from cmkms.signing import Dispatch, Signer
 from cmkms.status import ChainStatus, GuardStatus, LastSigned
 from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.validators import Link, Observer
 
-__all__ = ["NOT_SERVED", "ServedChain", "Tally", "chain_status", "check_file_systems", "open_chains"]
+__all__ = [
+    "NOT_SERVED",
+    "OpenedChain",
+    "ServedChain",
+    "Tally",
+    "chain_status",
+    "check_file_systems",
+    "open_chains",
+    "place_of",
+]
 
 NOT_SERVED: Final = "this chain is not served"
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedChain:
+    """One chain of this replica, its guard opened: `guard` is None while unborn (alone), or where it is `refused`."""
+
+    loaded: LoadedChain
+    guard: Guard | UnarmedGuard | None
+    generation: GenerationId | None
+    released: SignState | None
+    waiting_for: str = ""
+    refused: str = ""
+    marker: BornMarker | None = None
+
+
 @dataclass(slots=True)
 class ServedChain:
-    """One chain of this replica. `guard` is None while unborn; `signer` and `links` come once the loop runs."""
+    """One chain that is served: what takes its requests, and what is told of it."""
 
     loaded: LoadedChain
     guard: Guard | None
-    quorum: Quorum
-    released: SignState | None
+    signer: Signer
+    dispatch: Dispatch
+    waiting_for: Callable[[], str]
+    can_sign: Callable[[], bool]
+    stored: SignState | None
+    refused: str = ""
     links: list[Link] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
-    signer: Signer | None = None
 
 
 def check_file_systems(config: NodeConfig, log: FilteringBoundLogger) -> None:
@@ -60,12 +88,12 @@ def check_file_systems(config: NodeConfig, log: FilteringBoundLogger) -> None:
 
 def open_chains(
     config: NodeConfig, never_signed: frozenset[str], log: FilteringBoundLogger
-) -> tuple[list[ServedChain], list[ChainStatus]]:
+) -> tuple[list[OpenedChain], list[ChainStatus]]:
     """Open every chain; the second list is of those that are refused, as they are shown for as long as this runs.
 
     A refused one never blocks the others, but with none left there is nothing to run.
     """
-    chains: list[ServedChain] = []
+    chains: list[OpenedChain] = []
     errors: list[tuple[str, CmkmsError]] = []
     for chain in config.chains:
         try:
@@ -81,22 +109,47 @@ def open_chains(
     return chains, [_refused_status(config, chain_id, str(why)) for chain_id, why in errors]
 
 
-def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: FilteringBoundLogger) -> ServedChain:
-    chain_id = loaded.config.id
-    opened = open_guard(loaded.site, PosixDisk(), never_signed=chain_id in never_signed)
-    released = load_released(loaded.site)
-    match opened:
-        case Unborn(waiting_for=waiting_for):
-            log.warning("not born yet: sign requests are held", chain=chain_id, waiting_for=waiting_for)
-            return ServedChain(loaded, None, NoGuard(waiting_for), released)
-        case OpenedGuard(guard=guard, generation=generation, notes=notes):
-            for note in notes:
-                log.warning(note, chain=chain_id)
-            _tell_guard(guard, chain_id, log)
-            if released is not None and guard.record is not None and released.hrs < guard.record.hrs:
-                # A kill left it behind its guard: what is past is not answered any more, least of all its extensions.
-                released = None
-            return ServedChain(loaded, guard, SoleQuorum(guard, loaded.site.key_hash, generation), released)
+def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: FilteringBoundLogger) -> OpenedChain:
+    chain_id, site = loaded.config.id, loaded.site
+    marker = None
+    try:
+        opened = open_guard(site, PosixDisk(), never_signed=chain_id in never_signed)
+        marker = read_marker(site.home.born_marker(chain_id))
+    except (GuardRefusedError, MarkerError) as error:
+        marker = _readable_marker(loaded)
+        if len(site.members) == 1 or marker is None:
+            raise
+        # The others may go on without this guard; requests that come here are forwarded to them.
+        log.critical("this replica's guard is not used: the others must sign without it", chain=chain_id, why=str(error))
+        return OpenedChain(loaded, None, None, load_released(site), refused=str(error), marker=marker)
+    released = load_released(site)
+    if isinstance(opened, Unborn):
+        log.warning("not born yet: sign requests are held", chain=chain_id, waiting_for=opened.waiting_for)
+        return OpenedChain(loaded, None, None, released, waiting_for=opened.waiting_for)
+    for note in opened.notes:
+        log.warning(note, chain=chain_id)
+    if isinstance(opened, UnarmedGuard):
+        return OpenedChain(loaded, opened, None, released)
+    _tell_guard(opened.guard, chain_id, log)
+    record = opened.guard.record
+    if released is not None and record is not None and released.hrs < record.hrs:
+        # A kill left it behind its guard: what is past is not answered any more, least of all its extensions.
+        released = None
+    return OpenedChain(loaded, opened.guard, opened.generation, released, marker=marker)
+
+
+def _readable_marker(loaded: LoadedChain) -> BornMarker | None:
+    try:
+        return read_marker(loaded.site.home.born_marker(loaded.config.id))
+    except MarkerError:
+        return None
+
+
+def place_of(chain: OpenedChain) -> Place:
+    """Return what a replica of several needs of an opened chain."""
+    return Place(
+        chain.loaded.site, chain.loaded.key, chain.guard, chain.marker, chain.refused, chain.released, PosixDisk()
+    )
 
 
 def _tell_guard(guard: Guard, chain_id: str, log: FilteringBoundLogger) -> None:
@@ -121,17 +174,17 @@ def _refused_status(config: NodeConfig, chain_id: str, why: str) -> ChainStatus:
 class Tally:
     """Counts refusals for the status, says why a held request was in vain, and passes everything on to the journal."""
 
-    def __init__(self, journal: Observer, refusals: Counter[str], quorum: Quorum) -> None:
+    def __init__(self, journal: Observer, refusals: Counter[str], waiting_for: Callable[[], str]) -> None:
         self._journal = journal
         self._refusals = refusals
-        self._quorum = quorum
+        self._waiting_for = waiting_for
 
     def signed(self, event: SignEvent) -> None:
         """See `Observer.signed`."""
         if event.result == "refused":
             self._refusals[event.reason] += 1
         elif event.result == "gone":
-            event = replace(event, reason="outage", detail=self._quorum.waiting_for)
+            event = replace(event, reason="outage", detail=self._waiting_for())
         self._journal.signed(event)
 
     def connection(self, event: ConnectionEvent) -> None:
@@ -141,20 +194,22 @@ class Tally:
 
 def chain_status(one: ServedChain) -> ChainStatus:
     """Return the chain's state for people."""
-    released = one.signer.released if one.signer is not None else one.released
+    released = one.signer.released
     last = None
     if released is not None and released.sign_bytes is not None and released.signature is not None:
         hrs = released.hrs
         last = LastSigned(hrs.height, hrs.round, int(hrs.step), released.signature, released.sign_bytes)
     path = str(one.loaded.site.path)
+    without_guard = GuardStatus("refused" if one.refused else "unborn", path)
     return ChainStatus(
         chain_id=one.loaded.config.id,
         address=one.loaded.key.address,
         pub_key_type=one.loaded.key.type_name,
         pub_key=one.loaded.key.pub_key,
-        guard=GuardStatus("unborn", path) if one.guard is None else one.guard.status(),
+        guard=without_guard if one.guard is None else one.guard.status(),
         connections=tuple(link.status() for link in one.links),
         last_signed=last,
         refusals=tuple(sorted(one.refusals.items())),
-        waiting_for=one.quorum.waiting_for,
+        waiting_for=one.waiting_for(),
+        can_sign=one.can_sign(),
     )

@@ -18,7 +18,8 @@ from cmkms.cli.options import Chain, HomeDir, MaybeChain, Output, OutputFormat
 from cmkms.cli.reporting import EXIT_FAILED, printable
 
 if TYPE_CHECKING:
-    from cmkms.guard.offline import GuardReport, Replacement
+    from cmkms.guard.inspection import GuardReport
+    from cmkms.guard.replacement import Replacement
 
 __all__ = ["app"]
 
@@ -33,7 +34,7 @@ def show(
 ) -> None:
     """Show what the guards hold. Works beside a running signer."""
     from cmkms.cli.offline import load_chains
-    from cmkms.guard.offline import inspect_guard
+    from cmkms.guard.inspection import inspect_guard
 
     reports = [inspect_guard(loaded.site) for loaded in load_chains(home, chain)]
     shown = [_fields(report) for report in reports]
@@ -94,7 +95,7 @@ def _lines(value: Any) -> list[str]:
 def verify(chain: MaybeChain = None, home: HomeDir = None) -> None:
     """Say whether the guards would start; exit code 0 if all would, else 1. Works beside a running signer."""
     from cmkms.cli.offline import load_chains
-    from cmkms.guard.offline import inspect_guard
+    from cmkms.guard.inspection import inspect_guard
 
     reports = [inspect_guard(loaded.site) for loaded in load_chains(home, chain)]
     for report in reports:
@@ -132,7 +133,7 @@ def replace(
     from cmkms.cli.offline import load_one_chain
     from cmkms.errors import OperatorError
     from cmkms.guard.disk import PosixDisk
-    from cmkms.guard.offline import plan_replacement, replace_guard
+    from cmkms.guard.replacement import plan_replacement, replace_guard
 
     if (from_state is None) == (above is None):
         raise OperatorError("say how far the key has signed: either --from-state FILE or --above HEIGHT")

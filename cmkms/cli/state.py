@@ -25,7 +25,7 @@ def show(
 ) -> None:
     """Show how far each chain has been signed. Works beside a running signer."""
     from cmkms.cli.offline import load_chains
-    from cmkms.guard.offline import inspect_guard
+    from cmkms.guard.inspection import inspect_guard
 
     reports = [inspect_guard(loaded.site) for loaded in load_chains(home, chain)]
     if output is OutputFormat.JSON:

@@ -7,74 +7,54 @@ The order of a birth of one, each step durable before the next; killed after any
 3. the born marker with that nonce, apart from it in `priv/`;
 4. the guard arms: from here on it answers, and its loss cannot be mistaken for a first start;
 5. the state file is renamed, so that it is never taken for a newer one.
+
+A birth of several begins with a file that is bound to nothing (`UnarmedGuard`). What is agreed on is `founding.py`'s;
+then come `Guard.bind`, on every replica `Guard.arm`, which does 3 and 4, and `after_arming`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
-from typing import Final
+from typing import Final, TypeVar
 
 from nacl.utils import random as random_bytes
 
 from cmkms.errors import DiskError, OperatorError
-from cmkms.guard.born import BornMarker, MarkerError, read_marker, render_marker
+from cmkms.guard.born import BornMarker, MarkerError, read_marker, write_marker
+from cmkms.guard.claims import NO_FLOOR, FloorClaim
 from cmkms.guard.disk import Disk
 from cmkms.guard.file import MAX_READ_BYTES, GuardFile, survey
+from cmkms.guard.floor import Floor, GuardRefusedError, claimed, find_floor, set_state_file_aside
 from cmkms.guard.fuse import Fuse
-from cmkms.guard.generation import (
-    NO_GENERATION,
-    NONCE_BYTES,
-    GenerationId,
-    Member,
-    first_generation,
-    next_generation,
-)
+from cmkms.guard.generation import NO_GENERATION, NONCE_BYTES, GenerationId, Member, next_generation
 from cmkms.guard.guard import Guard, GuardClocks
-from cmkms.guard.hrs import HRS, NEVER
+from cmkms.guard.hrs import NEVER
+from cmkms.guard.objections import lost_objection, marker_of, objections, released_objection, unreadable_objection
 from cmkms.guard.record import GuardRecord
-from cmkms.guard.released import load_released
+from cmkms.guard.released import store_released
 from cmkms.guard.site import GuardSite
-from cmkms.guard.state_file import MAX_STATE_FILE_BYTES, SignState, parse_state, render_state
 from cmkms.home import read_bounded
 
 __all__ = [
     "SYSTEM_CLOCKS",
-    "Floor",
     "GuardRefusedError",
     "GuardSite",
     "OpenedGuard",
+    "UnarmedGuard",
     "Unborn",
-    "floor_of",
-    "home_state",
+    "after_arming",
     "open_guard",
     "readable_record",
-    "says_more",
-    "write_marker",
     "write_new_guard",
 ]
 
 
-class GuardRefusedError(OperatorError):
-    """This home's guard must not be used as it is: says what is wrong and which command is the way out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """Where a guard begins: nothing below `hrs` is ever accepted. `sign_bytes` None seals `hrs` itself."""
-
-    hrs: HRS
-    sign_bytes: bytes | None
-    accepted_at: int
-    origin: str
-    state: SignState | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class OpenedGuard:
-    """An armed guard, or one whose fuse is blown; `notes` are for the log, in order."""
+    """An armed guard, or one whose fuse is blown; `notes` are for the log, in order. Its members: `guard.members`."""
 
     guard: Guard
     generation: GenerationId
@@ -82,245 +62,212 @@ class OpenedGuard:
 
 
 @dataclass(frozen=True, slots=True)
+class UnarmedGuard:
+    """A guard of several that is bound to no generation yet, or bound and not armed. `floor` is this replica's word."""
+
+    guard: Guard
+    floor: FloorClaim
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unborn:
-    """No guard yet, and no floor to begin at. `waiting_for` says what the operator can do."""
+    """No guard yet, and no floor to begin at. `waiting_for` says what the operator can do. Only of one replica."""
 
     waiting_for: str
 
+
+_Opened = TypeVar("_Opened")
 
 SYSTEM_CLOCKS: Final = GuardClocks(wall=time.time, monotonic=time.perf_counter)
 
 
 def open_guard(
     site: GuardSite, disk: Disk, *, never_signed: bool = False, clocks: GuardClocks = SYSTEM_CLOCKS
-) -> OpenedGuard | Unborn:
+) -> OpenedGuard | UnarmedGuard | Unborn:
     """Open the guard of `site`, or give birth to it. `never_signed` is the operator's word for a key without a state.
 
     Raises GuardRefusedError, StateFileError, GuardBusyError, GuardUnopenedError, OperatorError; DiskError where not
     even birth can be written. A guard that cannot be trusted comes back with its fuse blown.
     """
-    opening = _Opening(site, disk, clocks)
+    opening = _Opening(site, disk, clocks, never_signed=never_signed)
     if opening.fuse.blown is not None:
         return opening.fused()
-    marker = _marker(site)
+    marker = marker_of(site)
+    if isinstance(marker, MarkerError):
+        raise GuardRefusedError(unreadable_objection(site, marker))
     try:
         file = GuardFile.open(disk, site.path)
     except FileNotFoundError:
-        if marker is not None:
-            raise GuardRefusedError(_lost(site)) from None
-        return opening.birth(never_signed=never_signed)
+        if why := lost_objection(site, marker):
+            raise GuardRefusedError(why) from None
+        return opening.birth()
     except DiskError as error:
         opening.fuse.blow(str(error), clocks.wall())
         return opening.fused()
-    try:
-        return opening.resume(file, marker, never_signed=never_signed)
-    except BaseException:
-        file.close()
-        raise
+    return opening.closing_on_error(file, lambda: opening.resume(file, marker))
+
+
+def after_arming(site: GuardSite, disk: Disk, guard: Guard) -> tuple[str, ...]:
+    """Keep the signature of the state file that this replica was given, and rename the file. Returns notes for the log.
+
+    Call it once the guard is armed; killed before, the next start does the same. Raises GuardRefusedError for a state
+    file that has changed since the start and knows of more than the guard, StateFileError, OperatorError.
+    """
+    record = guard.record
+    if record is None or not record.armed:
+        return ()
+    return set_state_file_aside(site, disk, record)
 
 
 class _Opening:
     """One run of `open_guard`: the site, and what there is to tell about it."""
 
-    def __init__(self, site: GuardSite, disk: Disk, clocks: GuardClocks) -> None:
+    def __init__(self, site: GuardSite, disk: Disk, clocks: GuardClocks, *, never_signed: bool) -> None:
         self._site = site
         self._disk = disk
         self._clocks = clocks
+        self._never_signed = never_signed
         self._notes: list[str] = []
         self.fuse: Final = Fuse(disk, site.home.fuse_file(site.chain_id))
 
     def fused(self) -> OpenedGuard:
         record = readable_record(self._site.path)
         generation = NO_GENERATION if record is None else record.generation
-        return self._opened(None, generation, record)
+        marker = marker_of(self._site)
+        members = marker.members if isinstance(marker, BornMarker) else ()
+        return OpenedGuard(self._guard(None, record, members), generation, tuple(self._notes))
 
-    def birth(self, *, never_signed: bool) -> OpenedGuard | Unborn:
-        floor = find_floor(self._site, self._clocks.wall(), never_signed=never_signed)
+    def birth(self) -> OpenedGuard | UnarmedGuard | Unborn:
+        if not self._site.alone:
+            return self._begin_together()
+        floor = self._floor()
         if floor is None:
             return Unborn(_unborn(self._site))
-        self._check_released(floor.hrs)
         self._disk.make_dir(self._site.path.parent)
         if floor.state is not None and floor.state.signature is not None:
-            self._disk.create(self._site.home.released_file(self._site.chain_id), render_state(floor.state))
+            store_released(self._site, self._disk, floor.state)
         write_new_guard(self._site, self._disk, floor, NO_GENERATION)
         file = GuardFile.open(self._disk, self._site.path)
-        try:
-            return self._arm(file, floor.origin)
-        except BaseException:
-            file.close()
-            raise
+        return self.closing_on_error(file, lambda: self._arm(file, (self._own(file.record),), floor.origin))
 
-    def resume(self, file: GuardFile, marker: BornMarker | None, *, never_signed: bool) -> OpenedGuard:
+    def _begin_together(self) -> UnarmedGuard:
+        # Whatever speaks against this floor does so before there is a file.
+        floor = self._offered()
+        self._disk.make_dir(self._site.path.parent)
+        write_unbound_guard(self._site, self._disk)
+        return self._unarmed(GuardFile.open(self._disk, self._site.path), floor)
+
+    def resume(self, file: GuardFile, marker: BornMarker | None) -> OpenedGuard | UnarmedGuard:
         self._notes += [f"the guard's file had a damaged copy, mended from the other ({why})" for why in file.damage]
-        self._check_owner(file.record)
-        if marker is None:
-            self._adopt_without_marker(file.record)
-        else:
-            self._check_marker(file.record, marker)
-        self._check_released(file.record.hrs)
+        against = objections(self._site, file.record, marker)
+        if against:
+            raise GuardRefusedError(against[0])
+        members = (self._own(file.record),) if marker is None else marker.members
         if not file.record.armed:
-            return self._arm(file, "the floor given at a first start that was interrupted")
-        if never_signed:
+            if marker is None and not self._site.alone:
+                # A bound guard begins where it is bound to, whatever is said now.
+                unbound = file.record.generation == NO_GENERATION
+                return self._unarmed(file, self._offered() if unbound else NO_FLOOR)
+            return self._arm(file, members, "the floor given at a first start that was interrupted")
+        if marker is None:
+            path = write_marker(self._site, self._disk, file.record, NO_GENERATION, members)
+            self._notes.append(f"the born marker was missing and has been written anew: {path}")
+        if self._never_signed:
             self._notes.append(
                 "--never-signed has no effect: this guard is born. Remove it from the start command: "
                 "on an empty home it would let this key begin from nothing"
             )
-        self._settle_state_file(file.record)
-        return self._opened(file, file.record.generation, None)
+        self._notes += set_state_file_aside(self._site, self._disk, file.record)
+        return self._opened(file, members)
 
-    def _arm(self, file: GuardFile, origin: str) -> OpenedGuard:
-        generation = file.record.generation
+    def _unarmed(self, file: GuardFile, floor: FloorClaim) -> UnarmedGuard:
+        return UnarmedGuard(self._guard(file, None, ()), floor, tuple(self._notes))
+
+    def _offered(self) -> FloorClaim:
+        floor = self._floor()
+        if floor is not None:
+            self._notes.append(f"offered to the other replicas as where to begin: {floor.hrs}, from {floor.origin}")
+        return claimed(floor)
+
+    def _floor(self) -> Floor | None:
+        floor = find_floor(self._site, self._clocks.wall(), never_signed=self._never_signed)
+        if floor is None and self._site.alone:
+            return None
+        if why := released_objection(self._site, NEVER if floor is None else floor.hrs):
+            raise GuardRefusedError(why)
+        return floor
+
+    def _arm(self, file: GuardFile, members: tuple[Member, ...], origin: str) -> OpenedGuard:
         if read_marker(self._site.home.born_marker(self._site.chain_id)) is None:
-            write_marker(self._site, self._disk, file.record, NO_GENERATION)
+            write_marker(self._site, self._disk, file.record, NO_GENERATION, members)
         file.write(replace(file.record, sequence=file.record.sequence + 1, armed=True))
-        self._notes.append(f"born: generation {generation}, at {file.record.hrs}, from {origin}")
-        self._settle_state_file(file.record)
-        return self._opened(file, generation, None)
+        self._notes.append(f"born: generation {file.record.generation}, at {file.record.hrs}, from {origin}")
+        self._notes += set_state_file_aside(self._site, self._disk, file.record)
+        return self._opened(file, members)
 
-    def _opened(self, file: GuardFile | None, generation: GenerationId, record: GuardRecord | None) -> OpenedGuard:
+    def _opened(self, file: GuardFile, members: tuple[Member, ...]) -> OpenedGuard:
+        return OpenedGuard(self._guard(file, None, members), file.record.generation, tuple(self._notes))
+
+    def _guard(self, file: GuardFile | None, record: GuardRecord | None, members: tuple[Member, ...]) -> Guard:
+        site, disk = self._site, self._disk
         guard = Guard(
-            self._site.path,
+            site.path,
             file,
             self.fuse,
             self._clocks,
-            max_block_rate=self._site.max_block_rate,
+            max_block_rate=site.max_block_rate,
             last_record=record,
+            members=members,
         )
-        return OpenedGuard(guard, generation, tuple(self._notes))
+        guard.write_marker = lambda record, members: write_marker(site, disk, record, NO_GENERATION, members)
+        return guard
 
-    def _check_owner(self, record: GuardRecord) -> None:
-        """Refuse a guard of another chain, replica or key: a copied home, a changed id, another key under it."""
-        site = self._site
-        for what, found, expected in (
-            ("chain", record.chain_id, site.chain_id),
-            ("replica", record.member_id, site.member_id),
-        ):
-            if found != expected:
-                raise GuardRefusedError(
-                    f"{site.path} is the guard of {what} {found!r}, but the configuration says {expected!r}; "
-                    f"put the right one into the configuration, or see `cmkms guard replace --help`"
-                )
-        if record.key_hash != site.key_hash:
-            raise GuardRefusedError(
-                f"{site.path} guards another consensus key than the one in use; put the old key back, or, if the key "
-                f"of chain {site.chain_id} was changed on purpose, see `cmkms guard replace --help`"
-            )
+    def _own(self, record: GuardRecord) -> Member:
+        return Member(self._site.member_id, self._site.identity, record.nonce)
 
-    def _check_marker(self, record: GuardRecord, marker: BornMarker) -> None:
-        why = marker.fits(record)
-        member = marker.member(self._site.member_id)
-        if not why and (member is None or member.identity != self._site.identity):
-            kept = self._site.home.identity_file
-            why = f"it was born with another identity than {kept} holds: put the old identity back, from its backup"
-        if why:
-            raise GuardRefusedError(
-                f"the guard {self._site.path} and its born marker {self._site.home.born_marker(self._site.chain_id)} "
-                f"do not belong together ({why}). If one of them was restored or copied: {self._site.way_out}"
-            )
-
-    def _check_released(self, hrs: HRS) -> None:
-        """Refuse to begin below this key's own released signature: an older guard was restored, or none was kept."""
-        site = self._site
-        released = load_released(site)
-        if released is not None and released.hrs > hrs:
-            kept = site.home.released_file(site.chain_id)
-            raise GuardRefusedError(
-                f"the guard of chain {site.chain_id} would go on from {hrs}, but {kept} holds this key's signature at "
-                f"{released.hrs}: an older guard was restored, or the word that it began by was wrong. More may have "
-                f"been signed than that file knows. The way out: {site.way_out}"
-            )
-
-    def _adopt_without_marker(self, record: GuardRecord) -> None:
-        """Take a guard whose marker is gone only if it was certainly born here: alone, with this identity."""
-        site = self._site
-        member = Member(site.member_id, site.identity, record.nonce)
-        if record.generation != first_generation(site.chain_id, site.key_hash, member):
-            raise GuardRefusedError(
-                f"{site.path} has no born marker, and this replica's identity is not the one that it was born with: "
-                f"restore {site.home.priv_dir}, or see `cmkms guard replace --help`"
-            )
-        if record.armed:
-            path = write_marker(site, self._disk, record, NO_GENERATION)
-            self._notes.append(f"the born marker was missing and has been written anew: {path}")
-
-    def _settle_state_file(self, record: GuardRecord) -> None:
-        """Set a state file aside that the guard has seen; refuse one that knows of more than the guard does."""
-        site = self._site
-        state = home_state(site)
-        if state is None:
-            return
-        why = says_more(state, record)
-        if why:
-            raise GuardRefusedError(
-                f"{site.state_file} says {state.hrs}, {why}: another signer has signed with this key since. "
-                f"Stop that signer, then: cmkms state import --home {quote(str(site.home.path))} "
-                f"{quote(site.chain_id)} {quote(str(site.state_file))}"
-            )
-        aside = site.state_file.with_name(f"{site.state_file.name}.imported-at-{record.hrs.height}")
+    @staticmethod
+    def closing_on_error(file: GuardFile, work: Callable[[], _Opened]) -> _Opened:
         try:
-            self._disk.rename(site.state_file, aside)
-        except DiskError as error:
-            # A read-only mount, for one. The guard has it on its own disk: what is left over can only refuse a start.
-            self._notes.append(f"the state file is in the guard now, but could not be renamed ({error})")
-        else:
-            self._notes.append(f"the state file is in the guard now and was renamed to {aside.name}")
-
-
-def find_floor(site: GuardSite, now: float, *, never_signed: bool) -> Floor | None:
-    """Return where the guard begins, by the state file or the operator's word; None if there is neither."""
-    state = home_state(site)
-    if never_signed:
-        if state is not None:
-            raise GuardRefusedError(
-                f"--never-signed {site.chain_id} and a state file ({site.state_file}, at {state.hrs}) contradict each "
-                f"other: give one of them"
-            )
-        return Floor(NEVER, None, int(now), "the operator's word that this key has never signed (--never-signed)")
-    return None if state is None else floor_of(state, site.state_file, now)
-
-
-def floor_of(state: SignState, path: Path, now: float) -> Floor:
-    """Return the floor that a state file gives. Its age, for the height ceiling, is that of what was signed."""
-    signed_at = state.timestamp_seconds
-    accepted_at = int(path.stat().st_mtime) if signed_at is None else signed_at
-    accepted_at = min(max(accepted_at, 0), int(now))
-    age = _age(now - accepted_at)
-    origin = f"{path.name} (at {state.hrs}, {age} old)"
-    if state.hrs == NEVER:
-        origin = f"{path.name}, which says that this key has NEVER signed: make sure that this is true"
-    return Floor(state.hrs, state.sign_bytes, accepted_at, origin, state)
+            return work()
+        except BaseException:
+            file.close()
+            raise
 
 
 def write_new_guard(
     site: GuardSite, disk: Disk, floor: Floor, before: GenerationId, *, path: Path | None = None
 ) -> GuardRecord:
-    """Write a new, unarmed guard file with a fresh nonce for the generation after `before`. Returns its record."""
+    """Write a new, unarmed guard file of one, with a fresh nonce for the generation after `before`."""
     nonce = random_bytes(NONCE_BYTES)
     member = Member(site.member_id, site.identity, nonce)
-    record = GuardRecord(
-        chain_id=site.chain_id,
-        member_id=site.member_id,
-        key_hash=site.key_hash,
-        nonce=nonce,
-        generation=next_generation(site.chain_id, site.key_hash, before, (member,)),
-        sequence=0,
-        armed=False,
-        hrs=floor.hrs,
-        sign_bytes=floor.sign_bytes,
-        accepted_at=floor.accepted_at,
-    )
+    generation = next_generation(site.chain_id, site.key_hash, before, (member,))
+    record = replace(_new_record(site, nonce), generation=generation)
+    record = replace(record, hrs=floor.hrs, sign_bytes=floor.sign_bytes, accepted_at=floor.accepted_at)
     GuardFile.create(disk, path or site.path, record)
     return record
 
 
-def write_marker(site: GuardSite, disk: Disk, record: GuardRecord, before: GenerationId) -> Path:
-    """Write the born marker of the guard in `record`, whose generation follows `before`. Durable; returns its path."""
-    member = Member(site.member_id, site.identity, record.nonce)
-    marker = BornMarker(record.generation, before.hash, (member,))
-    path = site.home.born_marker(site.chain_id)
-    disk.make_dir(path.parent)
-    disk.create(path, render_marker(marker, site.chain_id))
-    return path
+def write_unbound_guard(site: GuardSite, disk: Disk) -> GuardRecord:
+    """Write a new guard file with a fresh nonce that is bound to no generation."""
+    record = _new_record(site, random_bytes(NONCE_BYTES))
+    GuardFile.create(disk, site.path, record)
+    return record
+
+
+def _new_record(site: GuardSite, nonce: bytes) -> GuardRecord:
+    return GuardRecord(
+        chain_id=site.chain_id,
+        member_id=site.member_id,
+        key_hash=site.key_hash,
+        nonce=nonce,
+        generation=NO_GENERATION,
+        sequence=0,
+        armed=False,
+        hrs=NEVER,
+        sign_bytes=None,
+        accepted_at=0,
+    )
 
 
 def readable_record(path: Path) -> GuardRecord | None:
@@ -331,53 +278,9 @@ def readable_record(path: Path) -> GuardRecord | None:
         return None
 
 
-def home_state(site: GuardSite) -> SignState | None:
-    """Read the state file in the home; None if there is none. Raises StateFileError, OperatorError."""
-    try:
-        data = read_bounded(site.state_file, MAX_STATE_FILE_BYTES)
-    except FileNotFoundError:
-        return None
-    return parse_state(data, str(site.state_file), site.chain_id, site.verify)
-
-
-def says_more(state: SignState, record: GuardRecord) -> str:
-    """Say how a state file knows, or may know, of a signature that the guard does not; empty if it does not."""
-    if state.hrs > record.hrs:
-        return f"above the guard's {record.hrs}"
-    if state.hrs == record.hrs and record.sign_bytes is not None and state.sign_bytes != record.sign_bytes:
-        return "where the guard holds other sign-bytes"
-    return ""
-
-
-def _marker(site: GuardSite) -> BornMarker | None:
-    """Read the born marker; one that is damaged may go if the guard itself is there, and only then."""
-    try:
-        return read_marker(site.home.born_marker(site.chain_id))
-    except MarkerError as error:
-        if site.path.exists():
-            raise GuardRefusedError(f"{error}; move it away and start again: the guard is there to tell") from error
-        raise GuardRefusedError(
-            f"{error}, and the guard {site.path} is not there. The way out: {site.way_out}"
-        ) from error
-
-
 def _unborn(site: GuardSite) -> str:
     return (
         f"nothing tells what this key has signed on {site.chain_id}. Stop the signer that used it and copy its "
         f"priv_validator_state.json to {site.state_file}; or, if this key has certainly never signed there, start once "
         f"with --never-signed {site.chain_id}"
     )
-
-
-def _lost(site: GuardSite) -> str:
-    return (
-        f"the guard of chain {site.chain_id} is lost: {site.home.born_marker(site.chain_id)} says that it was born, "
-        f"but {site.path} is not there. Do NOT restore it from a backup. The way out: {site.way_out}"
-    )
-
-
-def _age(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0, int(seconds))} seconds"

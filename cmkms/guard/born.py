@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cmkms.errors import OperatorError
+from cmkms.errors import BrokenInvariantError, OperatorError
+from cmkms.guard.disk import Disk
 from cmkms.guard.generation import GenerationId, Member, generation_hash
 from cmkms.guard.record import GuardRecord
+from cmkms.guard.site import GuardSite
 from cmkms.home import read_bounded
 
-__all__ = ["BornMarker", "MarkerError", "read_marker", "render_marker"]
+__all__ = ["BornMarker", "MarkerError", "read_marker", "render_marker", "write_marker"]
 
 _MAX_MARKER_BYTES: Final = 16 * 1024
 _FORMAT: Final = 1
@@ -41,7 +43,8 @@ class BornMarker:
             return "the marker's own hash does not match its content"
         if record.generation != self.generation:
             return f"the guard is of generation {record.generation}, the marker of {self.generation}"
-        if record.nonce not in {member.nonce for member in self.members}:
+        member = self.member(record.member_id)
+        if member is None or member.nonce != record.nonce:
             return "the guard's file is not the one that was born"
         return ""
 
@@ -76,6 +79,19 @@ def render_marker(marker: BornMarker, chain_id: str) -> bytes:
         ],
     }
     return (json.dumps(fields, indent=2) + "\n").encode()
+
+
+def write_marker(
+    site: GuardSite, disk: Disk, record: GuardRecord, before: GenerationId, members: tuple[Member, ...]
+) -> Path:
+    """Write the marker of the guard in `record`, whose generation follows `before`. Durable. Raises DiskError."""
+    marker = BornMarker(record.generation, before.hash, members)
+    if why := marker.fits(record):
+        raise BrokenInvariantError(f"a born marker that does not fit its guard: {why}")
+    path = site.home.born_marker(site.chain_id)
+    disk.make_dir(path.parent)
+    disk.create(path, render_marker(marker, site.chain_id))
+    return path
 
 
 def _parse(fields: dict[str, Any]) -> BornMarker:

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
-from cmkms.guard.generation import GenerationId
-from cmkms.guard.hrs import HRS
+from cmkms.guard.generation import NO_GENERATION, NONCE_BYTES, GenerationId
+from cmkms.guard.hrs import HRS, NEVER
 
-__all__ = ["FloorClaim", "FloorKind", "GuardClaim", "GuardPhase"]
+__all__ = [
+    "MAX_REASON_BYTES",
+    "NO_FLOOR",
+    "NO_NONCE",
+    "FloorClaim",
+    "FloorKind",
+    "GuardClaim",
+    "GuardPhase",
+    "refused_claim",
+    "short_reason",
+]
+
+MAX_REASON_BYTES: Final = 500
+"""A claim goes to every peer five times a second, and a reason is a sentence."""
+NO_NONCE: Final = bytes(NONCE_BYTES)
 
 
 class GuardPhase(IntEnum):
@@ -47,12 +62,16 @@ class FloorClaim:
     accepted_at: int
 
 
+NO_FLOOR: Final = FloorClaim(FloorKind.NONE, NEVER, None, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class GuardClaim:
     """One guard as its replica tells of it.
 
-    `agrees` is the digest of the birth proposal that this replica would bind to, given the hellos it has seen; empty if
-    there is none. `reason` says, for people, what the replica's operator has to do (REFUSED, FUSED), at most 500 bytes.
+    `agrees` is the digest of the birth proposal that this replica would bind to, given the claims it has seen, or that
+    its guard is bound to; empty if there is none. The `floor` of a bound guard is the one it is bound to. `reason`
+    says, for people, what the replica's operator has to do (REFUSED, FUSED), at most 500 bytes.
     """
 
     chain_id: str
@@ -65,3 +84,23 @@ class GuardClaim:
     floor: FloorClaim
     agrees: bytes = b""
     reason: str = ""
+
+
+def refused_claim(chain_id: str, key_hash: bytes, reason: str) -> GuardClaim:
+    """Return what a replica tells of a guard that it refuses to use; `reason` says what its operator has to do."""
+    return GuardClaim(
+        chain_id=chain_id,
+        key_hash=key_hash,
+        phase=GuardPhase.REFUSED,
+        generation=NO_GENERATION,
+        nonce=NO_NONCE,
+        sequence=0,
+        hrs=NEVER,
+        floor=NO_FLOOR,
+        reason=short_reason(reason),
+    )
+
+
+def short_reason(reason: str) -> str:
+    """Cut a reason to what a claim may carry."""
+    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")

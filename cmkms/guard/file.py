@@ -24,6 +24,7 @@ from typing import Final
 
 from cmkms.errors import BrokenInvariantError, DiskError, UnavailableError
 from cmkms.guard.disk import Disk, LockHeldError, OpenFile
+from cmkms.guard.generation import NO_GENERATION
 from cmkms.guard.record import RECORD_BYTES, GuardRecord, RecordDamagedError, decode_record, encode_record
 
 __all__ = [
@@ -241,7 +242,11 @@ def _not_a_successor(older: GuardRecord, newer: GuardRecord) -> str:
         return f"its record has other sign-bytes at {newer.hrs} than before"
     if older.armed and not newer.armed:
         return "its record is not armed any more"
-    same = (older.chain_id, older.member_id, older.key_hash, older.nonce, older.generation)
-    if (newer.chain_id, newer.member_id, newer.key_hash, newer.nonce, newer.generation) != same:
+    if newer.armed and newer.generation == NO_GENERATION:
+        return "its record is armed, but bound to no generation"
+    same = (older.chain_id, older.member_id, older.key_hash, older.nonce)
+    if (newer.chain_id, newer.member_id, newer.key_hash, newer.nonce) != same:
         return "its records belong to different guards"
+    if newer.generation != older.generation and (older.generation != NO_GENERATION or newer.armed):
+        return f"its record went from generation {older.generation} to {newer.generation}"
     return ""

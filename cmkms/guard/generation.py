@@ -10,11 +10,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from cmkms.guard.hrs import HRS
+
 __all__ = [
     "NONCE_BYTES",
     "NO_GENERATION",
     "GenerationId",
     "Member",
+    "birth_digest",
     "first_generation",
     "generation_hash",
     "key_hash",
@@ -26,6 +29,7 @@ NONCE_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _DOMAIN: Final = b"cmkms generation v1"
 _KEY_DOMAIN: Final = b"cmkms consensus key v1"
+_BIRTH_DOMAIN: Final = b"cmkms birth v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,24 @@ def generation_hash(chain_id: str, key: bytes, previous: bytes, members: tuple[M
     return _digest(_DOMAIN, *parts)
 
 
-def first_generation(chain_id: str, key: bytes, member: Member) -> GenerationId:
-    """Return the generation of a replica that is born alone."""
-    return next_generation(chain_id, key, NO_GENERATION, (member,))
+def first_generation(chain_id: str, key: bytes, *members: Member) -> GenerationId:
+    """Return the generation into which these members are born."""
+    return next_generation(chain_id, key, NO_GENERATION, members)
 
 
 def next_generation(chain_id: str, key: bytes, before: GenerationId, members: tuple[Member, ...]) -> GenerationId:
     """Return the generation of these members that follows `before`."""
     return GenerationId(before.number + 1, generation_hash(chain_id, key, before.hash, members))
+
+
+def birth_digest(generation: GenerationId, hrs: HRS, sign_bytes: bytes | None, accepted_at: int) -> bytes:
+    """Return the 32 bytes that name a birth: who is born, and where each of them begins.
+
+    A guard's own record tells it again after a restart, so a bound guard never has to remember what it agreed to.
+    """
+    point = b"%d/%d/%d at %d" % (hrs.height, hrs.round, hrs.step, accepted_at)
+    seal = b"seal" if sign_bytes is None else b"bytes"
+    return _digest(_BIRTH_DOMAIN, b"%d" % generation.number, generation.hash, point, seal, sign_bytes or b"")
 
 
 def _digest(*parts: bytes) -> bytes:

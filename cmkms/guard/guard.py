@@ -9,17 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
 from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE, height_ceiling
+from cmkms.guard.claims import NO_FLOOR, NO_NONCE, FloorClaim, FloorKind, GuardClaim, GuardPhase, short_reason
 from cmkms.guard.decide import Accepted, AcceptRequest, Refused, RefusedBecause, Verdict, decide
 from cmkms.guard.file import GuardFile, GuardRottenError
 from cmkms.guard.fuse import Fuse
-from cmkms.guard.hrs import HRS
+from cmkms.guard.generation import NO_GENERATION, GenerationId, Member, birth_digest, first_generation
+from cmkms.guard.hrs import HRS, NEVER
 from cmkms.guard.record import GuardRecord
 from cmkms.status import GuardStatus
 
 __all__ = ["Guard", "GuardClocks", "LowersWatermarkError"]
+
+_STATES: Final = {
+    GuardPhase.UNBOUND: "unborn",
+    GuardPhase.BOUND: "bound",
+    GuardPhase.ARMED: "armed",
+    GuardPhase.FUSED: "fused",
+}
+"""As `GuardStatus.state` names them."""
 
 
 class LowersWatermarkError(OperatorError):
@@ -46,7 +57,9 @@ class Guard:
         *,
         max_block_rate: float = DEFAULT_MAX_BLOCK_RATE,
         last_record: GuardRecord | None = None,
+        members: tuple[Member, ...] = (),
     ) -> None:
+        """`members` are those of its generation, as far as they are known. Raises BrokenInvariantError."""
         if file is None and fuse.blown is None:
             raise BrokenInvariantError(f"guard {path} has neither a file nor a blown fuse")
         self._path = path
@@ -55,6 +68,10 @@ class Guard:
         self._clocks = clocks
         self._max_block_rate = max_block_rate
         self._last_record = last_record
+        self._members = members
+        self._claim: tuple[GuardRecord | None, bool, FloorClaim, bytes, GuardClaim] | None = None
+        self.write_marker: Callable[[GuardRecord, tuple[Member, ...]], object] | None = None
+        """Writes the born marker durably; `arm` does it first."""
         self.on_sync: Callable[[float], None] | None = None
         """Told the seconds that each durable write took."""
         self.on_fuse: Callable[[str, bool], None] | None = None
@@ -65,6 +82,21 @@ class Guard:
     def record(self) -> GuardRecord | None:
         """The durable record, or the highest readable one where the fuse is blown; None if there is none."""
         return self._file.record if self._file is not None else self._last_record
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members of its generation, in order of id; empty while it is bound to none, or they are not known."""
+        return self._members
+
+    @property
+    def phase(self) -> GuardPhase:
+        """How far its life has come."""
+        record = self.record
+        if self._fuse.blown is not None or record is None:
+            return GuardPhase.FUSED
+        if record.armed:
+            return GuardPhase.ARMED
+        return GuardPhase.UNBOUND if record.generation == NO_GENERATION else GuardPhase.BOUND
 
     @property
     def fuse(self) -> Fuse:
@@ -108,6 +140,57 @@ class Guard:
         self._write(record.advanced(hrs, sign_bytes, int(self._clocks.wall()) if accepted_at is None else accepted_at))
         return True
 
+    def bind(
+        self,
+        generation: GenerationId,
+        members: tuple[Member, ...],
+        hrs: HRS,
+        sign_bytes: bytes | None,
+        accepted_at: int,
+    ) -> None:
+        """Bind durably, once and for good, to the birth of `generation`, which begins at `hrs` (None: a seal).
+
+        It answers nothing yet. Raises DiskError (the fuse is blown), RecordTooLargeError.
+        """
+        record = self._usable_record()
+        self._check_binding(record, generation, members)
+        bound = replace(
+            record,
+            sequence=record.sequence + 1,
+            generation=generation,
+            hrs=hrs,
+            sign_bytes=sign_bytes,
+            accepted_at=accepted_at,
+        )
+        self._write(bound)
+        self._members = _in_order(members)
+
+    def arm(self, members: tuple[Member, ...] = ()) -> None:
+        """Begin to answer: all members of its generation are known to be bound to it. The born marker is written first.
+
+        `members` are needed where a restart has forgotten them. A second call changes nothing. Raises DiskError: with
+        the fuse blown, or, where only the marker could not be written, without; then it may be called again.
+        """
+        record = self._usable_record()
+        if record.armed:
+            return
+        members = _in_order(members or self._members)
+        self._check_members(record, record.generation, members)
+        if self.write_marker is None:
+            raise BrokenInvariantError(f"guard {self._path} arms without a place for its born marker")
+        self.write_marker(record, members)
+        self._write(replace(record, sequence=record.sequence + 1, armed=True))
+        self._members = members
+
+    def claim(self, chain_id: str, key_hash: bytes, *, floor: FloorClaim = NO_FLOOR, agrees: bytes = b"") -> GuardClaim:
+        """Return what this replica tells of its guard. `floor` and `agrees` are its own word, while it is not bound."""
+        record, blown, last = self.record, self._fuse.blown is not None, self._claim
+        if last is not None and last[0] is record and last[1:4] == (blown, floor, agrees):
+            return last[4]
+        claim = self._claim_of(record, chain_id, key_hash, floor, agrees)
+        self._claim = (record, blown, floor, agrees, claim)
+        return claim
+
     def allow_height(self, height: int) -> None:
         """Raise the height ceiling, not the watermark, by the operator's word. Raises DiskError."""
         record = self._usable_record()
@@ -132,7 +215,7 @@ class Guard:
     def status(self) -> GuardStatus:
         """Return the guard's state for people."""
         record, blown = self.record, self._fuse.blown
-        state = "fused" if blown else "armed"
+        state = _STATES[self.phase]
         if record is None:
             return GuardStatus(state, str(self._path), fuse=blown)
         return GuardStatus(
@@ -147,6 +230,7 @@ class Guard:
             sealed=record.sign_bytes is None,
             max_height=record.max_height,
             fuse=blown,
+            members=tuple(member.id for member in self._members),
         )
 
     def close(self) -> None:
@@ -154,6 +238,42 @@ class Guard:
         self._closed = True
         if self._file is not None:
             self._file.close()
+
+    def _claim_of(
+        self, record: GuardRecord | None, chain_id: str, key_hash: bytes, floor: FloorClaim, agrees: bytes
+    ) -> GuardClaim:
+        phase = self.phase
+        if phase is GuardPhase.BOUND and record is not None:
+            # What it is bound to outlives the file or the word that it came from.
+            kind = FloorKind.NEVER_SIGNED if record.hrs == NEVER else FloorKind.STATE
+            floor = FloorClaim(kind, record.hrs, record.sign_bytes, record.accepted_at)
+            agrees = birth_digest(record.generation, record.hrs, record.sign_bytes, record.accepted_at)
+        elif phase is not GuardPhase.UNBOUND:
+            floor, agrees = NO_FLOOR, b""
+        return GuardClaim(
+            chain_id=chain_id,
+            key_hash=key_hash,
+            phase=phase,
+            generation=NO_GENERATION if record is None else record.generation,
+            nonce=NO_NONCE if record is None else record.nonce,
+            sequence=0 if record is None else record.sequence,
+            hrs=NEVER if record is None else record.hrs,
+            floor=floor,
+            agrees=agrees,
+            reason=short_reason(self.blown),
+        )
+
+    def _check_binding(self, record: GuardRecord, generation: GenerationId, members: tuple[Member, ...]) -> None:
+        if record.armed or record.generation != NO_GENERATION:
+            raise BrokenInvariantError(f"guard {self._path} is bound to generation {record.generation} already")
+        self._check_members(record, generation, members)
+
+    def _check_members(self, record: GuardRecord, generation: GenerationId, members: tuple[Member, ...]) -> None:
+        """The hash is recomputed here, behind whoever asks: a birth that does not name this very file is a bug."""
+        if first_generation(record.chain_id, record.key_hash, *members) != generation:
+            raise BrokenInvariantError(f"guard {self._path}: generation {generation} is not that of its members")
+        if (record.member_id, record.nonce) not in {(member.id, member.nonce) for member in members}:
+            raise BrokenInvariantError(f"guard {self._path} is no member of generation {generation}")
 
     def _advance(self, record: GuardRecord, verdict: Verdict) -> Verdict:
         try:
@@ -190,3 +310,7 @@ class Guard:
             max_block_rate=self._max_block_rate,
             allowed_height=record.allowed_height,
         )
+
+
+def _in_order(members: tuple[Member, ...]) -> tuple[Member, ...]:
+    return tuple(sorted(members, key=lambda member: member.id))

@@ -27,6 +27,8 @@ class GuardSite:
     key_type: str
     pub_key: bytes
     state_file: Path
+    members: tuple[str, ...]
+    """Ids of the configured replicas in their order, this one included."""
     max_block_rate: float = DEFAULT_MAX_BLOCK_RATE
 
     @property
@@ -40,11 +42,29 @@ class GuardSite:
         return self.home.guard_file(self.chain_id)
 
     @property
+    def alone(self) -> bool:
+        """Whether this replica is configured to be the only one."""
+        return len(self.members) == 1
+
+    @property
     def way_out(self) -> str:
-        """The command that ends a guard's trouble. It names no height: what is kept here may be too old for one."""
+        """What ends a guard's trouble. It names no height: what is kept here may be too old for one."""
+        if not self.alone:
+            return (
+                "a change of generation, which comes with the next release. Until then, leave this replica as it is: "
+                "the others go on without its guard, as long as they are a majority"
+            )
         return (
             f"cmkms guard replace --home {quote(str(self.home.path))} {quote(self.chain_id)} --above HEIGHT, with a "
             f"HEIGHT above the newest block of the chain"
+        )
+
+    @property
+    def start_over(self) -> str:
+        """How a birth that was begun and not finished begins anew."""
+        return (
+            f"To begin the birth anew, stop every replica whose guard is not armed yet and run on each of them: "
+            f"cmkms cluster birth --restart --home {quote(str(self.home.path))} {quote(self.chain_id)}"
         )
 
     def verify(self, sign_bytes: bytes, signature: bytes) -> bool:

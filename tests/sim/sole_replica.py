@@ -88,7 +88,7 @@ class SoleReplica:
     def start(self, *, never_signed: bool = False) -> None:
         opened = open_guard(self.site, self.disk, never_signed=never_signed, clocks=CLOCKS)
         if not isinstance(opened, OpenedGuard):
-            raise TypeError(f"not born: {opened.waiting_for}")
+            raise TypeError(f"not born: {opened}")
         self.guard = opened.guard
         self.quorum = SoleQuorum(opened.guard, self.site.key_hash, opened.generation)
         self.signer = Signer(CHAIN, self.key, self.quorum, released=load_released(self.site))

@@ -168,6 +168,7 @@ def start(site: GuardSite, *, never_signed: bool = False) -> Found:
     if isinstance(opened, Unborn):
         assert "--never-signed" in opened.waiting_for
         return Found(Outcome.UNBORN, None, None)
+    assert isinstance(opened, OpenedGuard)
     try:
         record = opened.guard.record
         answer = opened.guard.accept(request(precommit(50, number=2), opened.generation))

@@ -22,7 +22,8 @@ def test_a_guard_of_any_name_is_born_beside_the_lock(tmp_path: Path, chain_id: s
         (tmp_path / name).mkdir(mode=0o700)
     home = Home(tmp_path)
     lock = HomeLock(home, "a test")
-    site = GuardSite(home, chain_id, "node-0", bytes(32), KEY.type_name, KEY.pub_key, tmp_path / "priv" / "state.json")
+    state_file = tmp_path / "priv" / "state.json"
+    site = GuardSite(home, chain_id, "node-0", bytes(32), KEY.type_name, KEY.pub_key, state_file, ("node-0",))
     for never_signed in (True, False):
         opened = open_guard(site, PosixDisk(), never_signed=never_signed)
         assert isinstance(opened, OpenedGuard)

@@ -14,7 +14,9 @@ import pytest
 from cmkms.guard.birth import GuardRefusedError, GuardSite, OpenedGuard, open_guard
 from cmkms.guard.decide import Accepted
 from cmkms.guard.disk import Disk, PosixDisk
-from cmkms.guard.offline import import_state, inspect_guard, plan_replacement, replace_guard
+from cmkms.guard.inspection import inspect_guard
+from cmkms.guard.offline import import_state
+from cmkms.guard.replacement import plan_replacement, replace_guard
 from cmkms.guard.state_file import SignState, render_state
 from tests.faults.guard.mortal import MortalDisk, in_a_process_that_dies
 from tests.unit.guard.world import CLOCKS, hrs, make_site, precommit, put_state, request, signed

@@ -16,16 +16,11 @@ from cmkms.guard.disk import PosixDisk
 from cmkms.guard.file import FILE_BYTES, GuardBusyError
 from cmkms.guard.guard import LowersWatermarkError
 from cmkms.guard.hrs import MAX_HEIGHT, MAX_ROUND, NEVER
+from cmkms.guard.inspection import inspect_guard
 from cmkms.guard.lock import HomeLock, HomeLockedError
-from cmkms.guard.offline import (
-    allow_height,
-    export_state,
-    import_state,
-    inspect_guard,
-    plan_replacement,
-    replace_guard,
-)
+from cmkms.guard.offline import allow_height, export_state, import_state
 from cmkms.guard.released import load_released, store_released
+from cmkms.guard.replacement import plan_replacement, replace_guard
 from cmkms.guard.state_file import SignState, parse_state, render_state
 from tests.unit.guard.world import (
     CHAIN,
@@ -275,7 +270,7 @@ class TestInspect:
         assert "above the guard's 50/0/3" in " ".join(inspect_guard(site).problems)
         site.state_file.unlink()
         store_released(site, DISK, signed(precommit(61)))
-        assert "61/0/3 was signed" in " ".join(inspect_guard(site).problems)
+        assert "signature at 61/0/3" in " ".join(inspect_guard(site).problems)
         site.home.released_file(CHAIN).unlink()
         elsewhere = site.path.rename(site.path.with_name("elsewhere"))
         site.path.symlink_to(elsewhere)

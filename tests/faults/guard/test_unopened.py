@@ -19,7 +19,7 @@ def site(tmp_path: Path) -> GuardSite:
         (tmp_path / name).mkdir(mode=0o700)
     key = Ed25519Key(bytes(range(32)))
     state_file = tmp_path / "priv" / "priv_validator_state.json"
-    return GuardSite(Home(tmp_path), "c-1", "node-0", bytes(32), key.type_name, key.pub_key, state_file)
+    return GuardSite(Home(tmp_path), "c-1", "node-0", bytes(32), key.type_name, key.pub_key, state_file, ("node-0",))
 
 
 def test_a_symbolic_link_in_its_place_is_refused_and_the_fuse_stays_whole(site: GuardSite) -> None:

@@ -105,8 +105,15 @@ class Clock:
 CLOCKS: Final = Clock().clocks
 
 
-def make_site(path: Path, *, member: str = "node-0", identity: bytes = IDENTITY, key: Ed25519Key = KEY) -> GuardSite:
-    """Make an empty home at `path`, as `cmkms init` leaves it, and name its guard."""
+def make_site(
+    path: Path,
+    *,
+    member: str = "node-0",
+    identity: bytes = IDENTITY,
+    key: Ed25519Key = KEY,
+    members: tuple[str, ...] = (),
+) -> GuardSite:
+    """Make an empty home at `path`, as `cmkms init` leaves it, and name its guard; of one replica if not told else."""
     home = Home(path)
     for directory in (home.path, home.data_dir, home.priv_dir):
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -118,6 +125,7 @@ def make_site(path: Path, *, member: str = "node-0", identity: bytes = IDENTITY,
         key_type=key.type_name,
         pub_key=key.pub_key,
         state_file=home.default_state_file,
+        members=members or (member,),
     )
 
 
