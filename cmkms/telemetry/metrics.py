@@ -9,16 +9,24 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from cmkms.status import ChainStatus, NodeStatus
+from cmkms.status import ChainStatus, NodeStatus, PeerStatus
 from cmkms.telemetry.events import ConnectionEvent, SignEvent, SignKind, SignResult
 
-__all__ = ["CONNECTION_REASONS", "CONTENT_TYPE", "DOUBLE_SIGN_REASONS", "OTHER", "MeasuredChain", "Metrics"]
+__all__ = [
+    "CONNECTION_REASONS",
+    "CONTENT_TYPE",
+    "DOUBLE_SIGN_REASONS",
+    "OTHER",
+    "ForwardResult",
+    "MeasuredChain",
+    "Metrics",
+]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,6 +48,10 @@ CONNECTION_REASONS: Final = (
     "protocol",
 )
 """Why a validator connection ended or was not made, if the caller of `Metrics` names no list of its own."""
+
+ForwardResult = Literal["signed", "refused", "not_holder", "lost"]
+"""What came back for a request that was sent on to the lease holder: a signature, a refusal, word that the one it was
+sent to does not hold the lease, or nothing in time."""
 
 _SIGN_BUCKETS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -86,10 +98,11 @@ class Metrics:
         self._make_requests()
         self._make_guard()
         self._make_connections()
+        self._make_cluster()
 
     def sign_request(self, event: SignEvent) -> None:
         """Count one sign request and, if it was answered by a signature, how long it took."""
-        chain_id = event.chain_id if event.chain_id in self._fsync_seconds else OTHER
+        chain_id = self._known(event.chain_id)
         self._requests[chain_id, event.kind, event.result].inc()
         if event.result in {"signed", "replayed"}:
             self._sign_seconds[event.kind].observe(event.seconds)
@@ -107,7 +120,24 @@ class Metrics:
 
     def guard_fsync(self, chain_id: str, seconds: float) -> None:
         """Measure one write of a guard's watermark, from the call to the data being on disk."""
-        self._fsync_seconds[chain_id if chain_id in self._fsync_seconds else OTHER].observe(seconds)
+        self._fsync_seconds[self._known(chain_id)].observe(seconds)
+
+    def quorum(self, chain_id: str, seconds: float) -> None:
+        """Measure one majority, at the lease holder: from the bytes being sent to all guards to enough having them."""
+        self._quorum_seconds[self._known(chain_id)].observe(seconds)
+
+    def forwarded(self, chain_id: str, result: ForwardResult) -> None:
+        """Count one answer, or its absence, to a request that this replica sent on to the lease holder."""
+        self._forwarded[self._known(chain_id), result].inc()
+
+    def leader(self, replica_id: str) -> None:
+        """Take note of who is known to hold the lease now; nobody (empty) is no change until somebody else does."""
+        if replica_id and replica_id != self._leader:
+            self._leader = replica_id
+            self._leader_changes.inc()
+
+    def _known(self, chain_id: str) -> str:
+        return chain_id if chain_id in self._fsync_seconds else OTHER
 
     def families(self, status: NodeStatus) -> Iterator[Metric]:
         """Every metric with its present value, for `status`."""
@@ -176,6 +206,33 @@ class Metrics:
             registry=self._registry,
         )
 
+    def _make_cluster(self) -> None:
+        chain_ids = (*(chain.chain_id for chain in self._chains), OTHER)
+        results: tuple[ForwardResult, ...] = get_args(ForwardResult)
+        forwarded = Counter(
+            "cmkms_forwarded_total",
+            "Sign requests sent on to the lease holder, by what came back.",
+            ["chain_id", "result"],
+            registry=self._registry,
+        )
+        self._forwarded = {
+            (chain_id, result): forwarded.labels(chain_id, result) for chain_id in chain_ids for result in results
+        }
+        quorum = Histogram(
+            "cmkms_quorum_seconds",
+            "From bytes being sent to all guards to a majority having accepted them, at the lease holder.",
+            ["chain_id"],
+            buckets=_SIGN_BUCKETS,
+            registry=self._registry,
+        )
+        self._quorum_seconds = {chain_id: quorum.labels(chain_id) for chain_id in chain_ids}
+        self._leader: str = ""
+        self._leader_changes: Counter = Counter(
+            "cmkms_raft_leader_changes_total",
+            "How often another replica than before was seen to hold the lease.",
+            registry=self._registry,
+        )
+
 
 class _Scrape:
     """What generate_latest asks for its families: those of one snapshot."""
@@ -215,7 +272,14 @@ def _mirrored(status: NodeStatus) -> Iterator[Metric]:
         "1 while the guard answers nothing because its fuse tripped.",
         {chain.chain_id: int(chain.guard.fuse is not None) for chain in chains},
     )
+    yield _per_chain(
+        "cmkms_can_sign",
+        "1 while the cluster would sign for this chain, as far as this replica can see.",
+        {chain.chain_id: int(chain.can_sign) for chain in chains},
+    )
     yield _connected(chains)
+    yield from _cluster(status)
+    yield from _peer_guards(status)
 
 
 def _per_chain(name: str, documentation: str, values: dict[str, int]) -> Metric:
@@ -235,3 +299,48 @@ def _connected(chains: Iterable[ChainStatus]) -> Metric:
         for connection in chain.connections:
             family.add_metric([chain.chain_id, connection.address], int(connection.state == "connected"))
     return family
+
+
+def _cluster(status: NodeStatus) -> Iterator[Metric]:
+    peers = status.peers
+    remaining = status.lease.remaining_seconds if status.lease else 0.0
+    yield _single("cmkms_raft_is_leader", "1 while this replica holds the lease: it signs.", status.is_leader)
+    yield _single("cmkms_raft_has_leader", "1 while somebody is known to hold the lease.", bool(status.leader_id))
+    yield _single("cmkms_raft_term", "Term of the election; grows with every attempt to elect.", status.term)
+    yield _single(
+        "cmkms_raft_peers_connected",
+        "Other replicas that this one is connected to.",
+        sum(peer.connected for peer in peers),
+    )
+    yield _single("cmkms_lease_remaining_seconds", "What is left of the lease; 0 while nobody holds it.", remaining)
+    connected = GaugeMetricFamily("cmkms_peer_connected", "1 while connected to this replica.", labels=["peer"])
+    for peer in peers:
+        connected.add_metric([peer.id], int(peer.connected))
+    yield connected
+
+
+def _peer_guards(status: NodeStatus) -> Iterator[Metric]:
+    """Other replicas' guards. What a peer says of a chain that is not configured here has no label here."""
+    labels = ["peer", "chain_id"]
+    armed = GaugeMetricFamily(
+        "cmkms_peer_guard_armed", "1 while that replica is connected and its guard can answer.", labels=labels
+    )
+    height = GaugeMetricFamily(
+        "cmkms_peer_guard_height", "Height of that replica's guard, by its last word; 0 if not known.", labels=labels
+    )
+    for peer in status.peers:
+        for chain in status.chains:
+            state, at = _guard_of(peer, chain.chain_id)
+            armed.add_metric([peer.id, chain.chain_id], int(peer.connected and state == "armed"))
+            height.add_metric([peer.id, chain.chain_id], at)
+    yield armed
+    yield height
+
+
+def _guard_of(peer: PeerStatus, chain_id: str) -> tuple[str, int]:
+    found = next((guard for guard in peer.guards if guard.chain_id == chain_id), None)
+    return ("", 0) if found is None else (found.state, found.height)
+
+
+def _single(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=float(value))

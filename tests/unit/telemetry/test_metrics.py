@@ -7,9 +7,19 @@ from typing import get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cmkms.status import ChainStatus, ConnectionStatus, FuseStatus, GuardStatus, LastSigned, NodeStatus
+from cmkms.status import (
+    ChainStatus,
+    ConnectionStatus,
+    FuseStatus,
+    GuardStatus,
+    LastSigned,
+    LeaseStatus,
+    NodeStatus,
+    PeerGuardStatus,
+    PeerStatus,
+)
 from cmkms.telemetry.events import ConnectionEvent, SignEvent, SignKind, SignResult
-from cmkms.telemetry.metrics import DOUBLE_SIGN_REASONS, OTHER, MeasuredChain, Metrics
+from cmkms.telemetry.metrics import DOUBLE_SIGN_REASONS, OTHER, ForwardResult, MeasuredChain, Metrics
 
 ADDRESS = "tcp://10.0.0.1:26659"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "METRICS.md"
@@ -22,9 +32,27 @@ CHAIN = ChainStatus(
     guard=GuardStatus("armed", "data/testnet-1/guard"),
     connections=(ConnectionStatus(ADDRESS, "connected", 0.0), ConnectionStatus("unix:///x", "waiting", 0.0)),
     last_signed=LastSigned(77, 2, 3, bytes(64), b"bytes"),
+    can_sign=True,
+)
+PEER = PeerStatus(
+    "node-1",
+    "10.0.0.11:9430",
+    connected=True,
+    since=1.0,
+    last_seen_seconds=0.02,
+    guards=(PeerGuardStatus("testnet-1", "armed", 1, 400, 76, 0, 3),),
 )
 STATUS = NodeStatus(
-    "node-0", "1.0", 5.0, is_leader=True, leader_id="node-0", leader_addr="10.0.0.10:9430", chains=(CHAIN,)
+    "node-0",
+    "1.0",
+    5.0,
+    is_leader=True,
+    leader_id="node-0",
+    leader_addr="10.0.0.10:9430",
+    chains=(CHAIN,),
+    term=9,
+    lease=LeaseStatus("node-0", 9, 0.25),
+    peers=(PEER, PeerStatus("node-2", "10.0.0.12:9430", connected=False, since=0.0)),
 )
 
 SIGNED = SignEvent("testnet-1", "prevote", 5, 0, 2, bytes(32), ADDRESS, "signed", seconds=0.0004)
@@ -158,6 +186,80 @@ def test_what_mirrors_state_comes_from_the_snapshot_at_hand() -> None:
     assert b"cmkms_privval_connected{" not in page
 
 
+def test_the_cluster_is_told_as_the_snapshot_has_it() -> None:
+    page = metrics().expose(STATUS)
+    assert sample(page, "cmkms_raft_is_leader") == 1
+    assert sample(page, "cmkms_raft_has_leader") == 1
+    assert sample(page, "cmkms_raft_term") == 9
+    assert sample(page, "cmkms_raft_peers_connected") == 1
+    assert sample(page, "cmkms_lease_remaining_seconds") == 0.25
+    assert sample(page, "cmkms_peer_connected", peer="node-1") == 1
+    assert sample(page, "cmkms_peer_connected", peer="node-2") == 0
+    assert sample(page, "cmkms_can_sign", chain_id="testnet-1") == 1
+
+
+def test_without_a_lease_nothing_is_left_of_it() -> None:
+    chain = replace(CHAIN, can_sign=False)
+    page = metrics().expose(replace(STATUS, is_leader=False, leader_id="", lease=None, chains=(chain,)))
+    assert sample(page, "cmkms_raft_is_leader") == 0
+    assert sample(page, "cmkms_raft_has_leader") == 0
+    assert sample(page, "cmkms_lease_remaining_seconds") == 0
+    assert sample(page, "cmkms_can_sign", chain_id="testnet-1") == 0
+
+
+def test_guards_of_other_replicas_are_told_by_their_word() -> None:
+    page = metrics().expose(STATUS)
+    assert sample(page, "cmkms_peer_guard_armed", peer="node-1", chain_id="testnet-1") == 1
+    assert sample(page, "cmkms_peer_guard_height", peer="node-1", chain_id="testnet-1") == 76
+    assert sample(page, "cmkms_peer_guard_armed", peer="node-2", chain_id="testnet-1") == 0
+    assert sample(page, "cmkms_peer_guard_height", peer="node-2", chain_id="testnet-1") == 0
+
+
+@pytest.mark.parametrize("state", ["unborn", "bound", "fused", "refused"])
+def test_a_guard_of_another_replica_that_answers_nothing_is_not_armed(state: str) -> None:
+    peer = replace(PEER, guards=(replace(PEER.guards[0], state=state),))
+    page = metrics().expose(replace(STATUS, peers=(peer,)))
+    assert sample(page, "cmkms_peer_guard_armed", peer="node-1") == 0
+
+
+def test_a_guard_that_cannot_be_reached_is_not_armed_whatever_it_last_said() -> None:
+    page = metrics().expose(replace(STATUS, peers=(replace(PEER, connected=False),)))
+    assert sample(page, "cmkms_peer_guard_armed", peer="node-1") == 0
+    assert sample(page, "cmkms_peer_guard_height", peer="node-1") == 76
+
+
+def test_chains_that_a_peer_makes_up_have_no_series() -> None:
+    guards = tuple(PeerGuardStatus(f"made-up-{n}", "armed", 1, 1, 1, 0, 1) for n in range(100))
+    before = series(metrics().expose(STATUS))
+    assert series(metrics().expose(replace(STATUS, peers=(replace(PEER, guards=guards), STATUS.peers[1])))) == before
+
+
+def test_a_change_of_the_lease_holder_is_counted_once() -> None:
+    counted = metrics()
+    for holder in ("node-0", "node-0", "", "node-0", "node-1", "", "node-0"):
+        counted.leader(holder)
+    assert sample(counted.expose(STATUS), "cmkms_raft_leader_changes_total") == 3
+
+
+def test_forwarded_requests_are_counted_by_what_came_back() -> None:
+    counted = metrics()
+    for result in get_args(ForwardResult):
+        counted.forwarded("testnet-1", result)
+    counted.forwarded("made-up", "refused")
+    page = counted.expose(STATUS)
+    for result in get_args(ForwardResult):
+        assert sample(page, "cmkms_forwarded_total", chain_id="testnet-1", result=result) == 1
+    assert sample(page, "cmkms_forwarded_total", chain_id=OTHER, result="refused") == 1
+
+
+def test_the_time_to_a_majority_is_measured() -> None:
+    counted = metrics()
+    counted.quorum("testnet-1", 0.0004)
+    page = counted.expose(STATUS)
+    assert sample(page, "cmkms_quorum_seconds_bucket", chain_id="testnet-1", le="0.00025") == 0
+    assert sample(page, "cmkms_quorum_seconds_bucket", chain_id="testnet-1", le="0.0005") == 1
+
+
 def test_the_version_is_told() -> None:
     assert sample(metrics().expose(STATUS), "cmkms_build_info", version="1.0") == 1
 
@@ -201,6 +303,13 @@ def test_the_document_has_an_alert_for_every_metric_of_trouble() -> None:
         "cmkms_sign_duration_seconds",
         "cmkms_guard_fsync_seconds",
         "cmkms_build_info",
+        "cmkms_can_sign",
+        "cmkms_raft_has_leader",
+        "cmkms_raft_leader_changes_total",
+        "cmkms_peer_connected",
+        "cmkms_peer_guard_armed",
+        "cmkms_peer_guard_height",
+        "cmkms_quorum_seconds",
         "process_open_fds",
     ):
         assert name in alerts
