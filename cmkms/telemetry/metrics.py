@@ -91,6 +91,7 @@ class Metrics:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._chains = tuple(chains)
         self._connection_reasons = frozenset(connection_reasons)
+        self._leader = ""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         build = Gauge("cmkms_build_info", "What runs here; always 1.", ["version", "python"], registry=self._registry)
@@ -226,8 +227,7 @@ class Metrics:
             registry=self._registry,
         )
         self._quorum_seconds = {chain_id: quorum.labels(chain_id) for chain_id in chain_ids}
-        self._leader: str = ""
-        self._leader_changes: Counter = Counter(
+        self._leader_changes = Counter(
             "cmkms_raft_leader_changes_total",
             "How often another replica than before was seen to hold the lease.",
             registry=self._registry,
