@@ -1,0 +1,386 @@
+"""One member's part in choosing who coordinates: ties elections, lease and view to pysyncobj and to the peer link.
+
+It runs on the event loop, holds no thread, socket or timer, and is told everything: links, messages, time. Nothing of
+safety rests on it; whatever it raises, other than PeerError for a message, is a bug and ends the process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from cmkms.cluster.audited import check_audited
+from cmkms.cluster.codec import (
+    Acknowledge,
+    AnswerPreVote,
+    AppendEntries,
+    GrantVote,
+    InstallView,
+    Message,
+    NewerTerm,
+    RequestPreVote,
+    RequestVote,
+    ShareView,
+    TimeoutNow,
+    decode,
+    encode,
+)
+from cmkms.cluster.elections import Elections
+from cmkms.cluster.engine import Engine, EngineOwner
+from cmkms.cluster.lease import Lease, Mandate
+from cmkms.cluster.terms import TermStore
+from cmkms.cluster.timing import Timing
+from cmkms.cluster.view import LeaseTaken, View
+from cmkms.errors import BrokenInvariantError, PeerError
+
+__all__ = ["Coordination", "Lease"]
+
+_PROPOSE_EVERY: Final = 0.1
+"""Seconds between proposals: a chain signs a few times a second, and the newest state replaces those before it."""
+
+_HAND_OVER_PATIENCE: Final = 0.25
+"""Seconds for a follower to catch up, when asked to take over: it lacks one entry at most, that is a round trip."""
+
+_MAX_WAITING: Final = 1024
+"""Calls that may wait for the one under way: there are none, unless a handler is called where it should not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the owner is told of when it changes."""
+
+    term: int
+    holder: str
+    lease_term: int
+    holds: bool
+
+
+class Coordination:
+    """The interface to the rest of the replica. Times are seconds of `clock` (CLOCK_BOOTTIME).
+
+    `send(member, data)` sends over the member's link and never calls back before it returns; `changed()` is called
+    after the holder, the term or `holds` changed. Raises OperatorError if pysyncobj is not the audited one.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        me: str,
+        members: tuple[str, ...],
+        timing: Timing,
+        *,
+        clock: Callable[[], float],
+        send: Callable[[str, bytes], bool],
+        terms: TermStore,
+        view: View,
+        changed: Callable[[], None],
+        random: Random,
+    ) -> None:
+        check_audited()
+        if me not in members or len(set(members)) != len(members):
+            raise BrokenInvariantError(f"{me} is not once among the members {members}")
+        self._others = frozenset(members) - {me}
+        self._me, self._timing, self._clock, self._send = me, timing, clock, send
+        self._view, self._changed = view, changed
+        self._pending = View()
+        self._propose_at = clock()
+        self._heard: Lease | None = None
+        self._handing_over_until: float | None = None
+        self._noted_term = 0
+        self.skipped = 0
+        owner = EngineOwner(self._say, self._led, self._apply, self._install, view.encode)
+        self._mandate = Mandate(me, members, timing)
+        self._engine = Engine(me, members, timing, clock, terms, owner)
+        restarted = self._engine.term > 0
+        self._elections = Elections(me, members, timing, random.random, clock(), restarted=restarted)
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._at_work = False
+        self._shown = self._show()
+
+    # ------------------------------------------------------------------------------------------------ what is known
+
+    @property
+    def term(self) -> int:
+        """The newest term that this member knows."""
+        return self._engine.term
+
+    @property
+    def lease(self) -> Lease | None:
+        """Who is known to hold the lease now: this member itself, or the leader that it hears."""
+        now = self._clock()
+        if self._mandate.term is not None:
+            return self._mandate.lease(now)
+        return self._heard if self._heard is not None and now < self._heard.until else None
+
+    @property
+    def holds(self) -> bool:
+        """Whether this member holds the lease at this very moment."""
+        return self._mandate.lease(self._clock()) is not None
+
+    @property
+    def view(self) -> View:
+        """The replicated view, as far as this member knows it."""
+        return self._view
+
+    # --------------------------------------------------------------------------------------------- what it is told
+
+    def peer_up(self, member: str) -> None:
+        """There is a link to this member. It is told at once what is known here."""
+        self._enter(lambda: self._link_up(member))
+
+    def peer_down(self, member: str, *, goodbye: bool = False) -> None:
+        """The link to this member has ended; `goodbye`: it said that it stops."""
+        self._enter(lambda: self._link_down(member, goodbye=goodbye))
+
+    def peer_refused(self, member: str) -> None:
+        """Nobody listens at this member's port."""
+        self._enter(lambda: self._refused(member))
+
+    def received(self, member: str, data: bytes) -> None:
+        """Take a message from a member's link. Raises PeerError for what no member of this release would send."""
+        if member not in self._others:
+            raise PeerError(f"{member}: is not a member of this cluster")
+        message = decode(data)
+        if isinstance(message, InstallView | ShareView):
+            View.decode(message.view)
+        self._enter(lambda: self._handle(member, message))
+
+    def tick(self) -> None:
+        """Let time pass; to be called every `Timing.tick` seconds. Any exception ends the process."""
+        self._enter(self._tick)
+
+    def release(self, delta: bytes) -> None:
+        """Merge a delta (`encode_release`) here now, and everywhere within a moment. Raises PeerError if malformed."""
+        news = View.decode(delta)
+        self._enter(lambda: self._learn(news))
+
+    def hand_over(self) -> bool:
+        """Give the leadership to the most advanced connected follower. False if this member leads not, or alone.
+
+        True means that it is tried, for a quarter of a second at most, and that the lease is given up as the follower
+        is asked; `changed` tells.
+        """
+        if not self._engine.leads or not self._elections.linked:
+            return False
+        self._handing_over_until = self._clock() + _HAND_OVER_PATIENCE
+        self._enter(self._try_hand_over)
+        return True
+
+    # -------------------------------------------------------------------------------------------------- one at a time
+
+    def _enter(self, work: Callable[[], None]) -> None:
+        """Do the work, now or after what is under way: pysyncobj must never be called from inside itself."""
+        if len(self._waiting) >= _MAX_WAITING:
+            raise BrokenInvariantError("calls come from inside of calls, without end")
+        self._waiting.append(work)
+        if self._at_work:
+            return
+        self._at_work = True
+        try:
+            while self._waiting:
+                self._waiting.popleft()()
+        finally:
+            self._at_work = False
+        self._note_lease()
+        shown = self._show()
+        if shown != self._shown:
+            self._shown = shown
+            self._changed()
+
+    def _show(self) -> _Shown:
+        lease = self.lease
+        if lease is None:
+            return _Shown(self.term, "", 0, holds=False)
+        return _Shown(self.term, lease.holder, lease.term, holds=self.holds)
+
+    def _note_lease(self) -> None:
+        lease = self._mandate.lease(self._clock())
+        if lease is not None and lease.term != self._noted_term:
+            self._noted_term = lease.term
+            self._learn(View(taken=[LeaseTaken(lease.term, self._me)]))
+
+    # ---------------------------------------------------------------------------------------------------- links, time
+
+    def _link_up(self, member: str) -> None:
+        self._elections.link_up(member, self._clock())
+        self._engine.connect(member)
+        if self._view:
+            self._say(member, ShareView(self._view.encode()))
+
+    def _link_down(self, member: str, *, goodbye: bool) -> None:
+        self._engine.disconnect(member)
+        self._elections.link_down(member, self._clock(), goodbye=goodbye)
+        self._forget_the_gone()
+
+    def _refused(self, member: str) -> None:
+        self._elections.refuse(member, self._clock())
+        self._forget_the_gone()
+
+    def _forget_the_gone(self) -> None:
+        if self._heard is not None and self._heard.holder == self._elections.gone:
+            self._heard = None
+
+    def _tick(self) -> None:
+        self._try_hand_over()
+        self._replicate()
+        self._engine.tick()
+        now = self._clock()
+        if not self._engine.leads and self._elections.due(now):
+            self._ask_for_pre_votes(now)
+
+    def _ask_for_pre_votes(self, now: float) -> None:
+        term = self._engine.term + 1
+        if self._elections.ask(term, now):
+            self._engine.stand()
+            return
+        request = RequestPreVote(term, self._engine.end, self._elections.gone)
+        for member in self._elections.linked:
+            self._say(member, request)
+
+    # ------------------------------------------------------------------------------------------------------- messages
+
+    def _say(self, member: str, message: Message) -> bool:
+        return self._send(member, encode(message))
+
+    def _handle(self, member: str, message: Message) -> None:
+        match message:
+            case AppendEntries() | InstallView():
+                self._follow(member, message)
+            case Acknowledge():
+                self._mandate.acknowledge(member, message.term, message.sent, self._clock())
+                self._engine.acknowledged(member, message)
+                self._try_hand_over()
+            case RequestVote():
+                self._asked_for_vote(member, message)
+            case GrantVote():
+                self._engine.count_vote(member, message)
+            case TimeoutNow():
+                self._asked_to_take_over(member, message)
+            case RequestPreVote():
+                self._asked_for_pre_vote(member, message)
+            case AnswerPreVote():
+                self._answered(member, message)
+            case NewerTerm():
+                self._told_of_newer_term(message)
+            case ShareView():
+                self._told(View.decode(message.view))
+
+    def _follow(self, leader: str, message: AppendEntries | InstallView) -> None:
+        if message.term < self._engine.term:
+            self._say(leader, NewerTerm(self._engine.term))
+            return
+        self._engine.follow(leader, message)
+        now = self._clock()
+        self._elections.hear(leader, now)
+        self._heard = Lease(leader, message.term, now + self._timing.lease)
+
+    def _asked_for_vote(self, candidate: str, request: RequestVote) -> None:
+        now = self._clock()
+        # A transfer is of the very next term: an old one, come late, is a candidacy like any other.
+        transfer = request.transfer and request.term == self._engine.term + 1
+        if self._mandate.defended(now) or not self._elections.admits(candidate, now, transfer=transfer):
+            return
+        if self._engine.vote(candidate, request):
+            self._elections.voted(now)
+        if transfer:
+            self._heard = None
+
+    def _asked_to_take_over(self, leader: str, request: TimeoutNow) -> None:
+        if self._engine.leader != leader or request.term != self._engine.term:
+            return
+        self._heard = None
+        self._engine.stand(transfer=True)
+
+    def _asked_for_pre_vote(self, candidate: str, request: RequestPreVote) -> None:
+        now, ours = self._clock(), self._engine.end
+        granted = (
+            not self._mandate.defended(now)
+            and self._elections.grants(candidate, request.end, ours, request.refused, now)
+            and request.term > self._engine.term
+        )
+        self._forget_the_gone()
+        self._say(candidate, AnswerPreVote(request.term, granted, self._engine.term))
+
+    def _answered(self, member: str, answer: AnswerPreVote) -> None:
+        now = self._clock()
+        if self._engine.leads or self._elections.hears_leader(now):
+            return
+        if answer.own_term > self._engine.term:
+            self._engine.outrank(answer.own_term)
+        elif (
+            answer.granted
+            and answer.term == self._engine.term + 1
+            and self._elections.granted(member, answer.term, now)
+        ):
+            self._engine.stand()
+
+    def _told_of_newer_term(self, message: NewerTerm) -> None:
+        if self._engine.leads and message.term > self._engine.term:
+            self._engine.outrank(message.term)
+            self._elections.overtaken(self._clock())
+
+    # ------------------------------------------------------------------------------------------------------ leadership
+
+    def _led(self, leads: bool) -> None:
+        """Leadership was won or lost; pysyncobj is in the midst of it, so only take note."""
+        now = self._clock()
+        self._handing_over_until = None
+        if leads:
+            self._mandate.begin(self._engine.term, now)
+            self._elections.won(now)
+            self._heard = None
+            self._pending.merge(self._view)
+            self._propose_at = now
+        else:
+            self._mandate.end()
+            self._elections.lost(now)
+
+    def _try_hand_over(self) -> None:
+        now = self._clock()
+        if self._handing_over_until is None:
+            return
+        if now >= self._handing_over_until:
+            self._handing_over_until = None
+            return
+        successor = self._engine.hand_over()
+        if successor is not None:
+            self._elections.handed_over(successor, now)
+
+    # ------------------------------------------------------------------------------------------------------------ view
+
+    def _apply(self, delta: bytes) -> None:
+        """Merge a committed change. What another release wrote may not be readable here: it is left out."""
+        try:
+            self._view.merge(delta)
+        except PeerError:
+            self.skipped += 1
+
+    def _install(self, view: bytes) -> None:
+        self._view.merge(view)
+
+    def _learn(self, news: View) -> None:
+        """Merge what is known here first, to be said to the others."""
+        if self._view.merge(news):
+            self._pending.merge(news)
+
+    def _told(self, news: View) -> None:
+        """Merge what another member says. The leader sees to it that all hear of it."""
+        if self._view.merge(news) and self._engine.leads:
+            self._pending.merge(news)
+
+    def _replicate(self) -> None:
+        now = self._clock()
+        if not self._pending or now < self._propose_at or self._handing_over_until is not None:
+            return
+        leader = self._engine.leader
+        if self._engine.leads and self._engine.has_room:
+            for part in self._pending.parts():
+                self._engine.propose(part)
+        elif leader is not None and leader in self._elections.linked:
+            self._say(leader, ShareView(self._pending.encode()))
+        else:
+            return
+        self._pending = View()
+        self._propose_at = now + _PROPOSE_EVERY
