@@ -139,7 +139,8 @@ class View:
             chain_id, state = _decode_chain(octets)
             view._released[chain_id] = state
         for _ in range(_count(octets, MAX_TERMS)):
-            view._holders[octets.number()] = octets.text(_MAX_NAME)
+            term, holder = octets.number(), octets.text(_MAX_NAME)
+            view._holders[term] = holder
         octets.end()
         if view.encode() != data:
             raise octets.wrong("it is not in its one form")
