@@ -61,7 +61,7 @@ class SessionOwner(Protocol):
         """It is over: `why` says it."""
         ...
 
-    def fatal(self, error: BaseException) -> None:
+    def fatal(self, error: BaseException, /) -> None:
         """A bug was found."""
         ...
 

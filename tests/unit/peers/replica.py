@@ -35,13 +35,13 @@ class Replica:
     ttl_ms: int = 400
     versions: tuple[int, int] = (1, 1)
     says: Callable[[Hello], Hello] = lambda hello: hello
-    events: list[tuple[str, str]] = field(default_factory=list)
-    hellos: list[tuple[str, bytes, Hello]] = field(default_factory=list)
-    messages: list[tuple[str, Message]] = field(default_factory=list)
-    connections: list[tuple[str, str, str]] = field(default_factory=list)
-    strangers: list[tuple[str, str]] = field(default_factory=list)
-    twins: list[bytes] = field(default_factory=list)
-    bugs: list[BaseException] = field(default_factory=list)
+    events: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    hellos: list[tuple[str, bytes, Hello]] = field(default_factory=list[tuple[str, bytes, Hello]])
+    messages: list[tuple[str, Message]] = field(default_factory=list[tuple[str, Message]])
+    connections: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    strangers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    twins: list[bytes] = field(default_factory=list[bytes])
+    bugs: list[BaseException] = field(default_factory=list[BaseException])
     answers: Callable[[str, Message], Message | None] = lambda _member, _message: None
     network: PeerNetwork | None = None
 
