@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
@@ -23,12 +23,12 @@ from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_process import free_port
 from cmkms.harness.values import BlockID, MessageType, Time, Vote
 from cmkms.harness.wire import SignVoteRequest, VoteReply, encode_reply, encode_request
+from demo import script
 from demo.stage import Stage
 from demo.story import Story, Tone
 
 __all__ = ["play"]
 
-_KILL_AT: Final = 0.45
 _POLL_SECONDS: Final = 0.03
 _RPC_SECONDS: Final = 5.0
 _STANDSTILL_SECONDS: Final = 15.0
@@ -101,11 +101,12 @@ class _Node:
 
 async def play(stage: Stage, story: Story, address: str, executable: Path) -> None:
     """Run the whole show into `story`. Raises RuntimeError when the node or its chain stops."""
-    story.unit, story.measured_by = "block", "as the signer's journal says"
+    story.unit, story.cost_unit = "block", "the longest time without a block"
+    story.measured_by = "as the replicas' logs say"
     node = await asyncio.to_thread(_Node, executable, stage, address)
     story.validator = f"{executable.name} at {node.address}"
     story.tell(f"{executable.name} init: a chain of one validator")
-    pub_key = await stage.prepare_signer(node.address, story, node.key_file)
+    pub_key = await stage.prepare(node.address, story, node.key_file)
     node.key_file.unlink()
     try:
         node.start()
@@ -115,27 +116,48 @@ async def play(stage: Stage, story: Story, address: str, executable: Path) -> No
 
 
 async def _watch(node: _Node, stage: Stage, story: Story, pub_key: bytes) -> None:
-    oracle, journal = Oracle([stage.chain_id]), _journal(stage.running.log_file)
-    seen, moved_at = 0, time.monotonic()
-    while story.progress < 1:
+    """Follow the chain while the script is performed."""
+
+    async def strike(member: str) -> None:
+        # The block in the making, and with bad luck the next, may have been signed before: the one after was not.
         height = await _height(node)
+        stage.crash(story, member, f"at height {height}", resumes_at=height + 3)
+        if stage.replicas == 1:
+            stage.cluster.start(member)
+
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        async for height in _heights(node, stage, story, pub_key):
+            if height and not tasks:
+                tasks = [asyncio.create_task(one) for one in script.all_of_it(stage, story, strike)]
+            if script.is_over(story, tasks):
+                return
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _heights(node: _Node, stage: Stage, story: Story, pub_key: bytes) -> AsyncGenerator[int]:
+    """Look at the chain again and again, judge every commit, and yield the height. Raises RuntimeError if it stops."""
+    oracle, journals = Oracle([stage.chain_id]), [_journal(log_file) for log_file in stage.log_files]
+    seen, moved_at = 0, time.monotonic()
+    while True:
+        height, now = await _height(node), time.monotonic()
         if height > seen:
             if not seen:
                 story.tell("the first block: the node has no key any more, cmkms signed it", Tone.GOOD)
-                story.signing_since = time.monotonic()
-            moved_at = time.monotonic()
-            story.advance(height, moved_at)
+                story.signing_since = moved_at = now
+            story.advance(height, now, now - moved_at)
+            moved_at = now
             for one in range(max(seen, 1), height):
                 _judge(story, oracle, await _commit(node, one), stage.chain_id, pub_key)
             seen = height
-        if node.ended or time.monotonic() - moved_at > _STANDSTILL_SECONDS:
+        if node.ended or now - moved_at > _STANDSTILL_SECONDS:
             raise RuntimeError(f"the chain stands still at height {seen}\n{_tail(node.log_file)}")
-        story.latencies += next(journal)
-        if not story.crashed and story.progress > _KILL_AT:
-            stage.crash(story, f"at height {height}; started again at once")
-            # Blocks up to the one in the making may have been signed before: only the one after proves the return.
-            story.resumes_at = await _height(node) + 2
-            await stage.wait_healthy(story)
+        for journal in journals:
+            story.latencies += next(journal)
+        yield height
         await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -176,7 +198,7 @@ def _judge(story: Story, oracle: Oracle, commit: dict[str, Any], chain_id: str, 
     oracle(Observation("rpc", 0, now, now, pub_key, request, reply))
     story.verified = oracle.signed
     story.double_signs = oracle.double_signs
-    story.broken = [str(violation) for violation in oracle.violations]
+    story.violations = [str(violation) for violation in oracle.violations]
 
 
 def _time(text: str) -> Time:

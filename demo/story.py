@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from cmkms.harness.latency import Distribution
 
-__all__ = ["Event", "Story", "Tone"]
+__all__ = ["Event", "Outage", "ReplicaLine", "ReplicaState", "Story", "Tone"]
 
 
 class Tone(StrEnum):
@@ -20,6 +20,15 @@ class Tone(StrEnum):
     CRASH = "bold yellow"
 
 
+class ReplicaState(StrEnum):
+    """What a replica does, in words for the reader."""
+
+    STARTING = "starting"
+    UP = "up"
+    KILLED = "killed"
+    STOPPED = "stopped"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something worth a line: seconds since the beginning, text, tone."""
@@ -29,14 +38,41 @@ class Event:
     tone: Tone
 
 
+@dataclass(frozen=True, slots=True)
+class ReplicaLine:
+    """One replica at a glance. `serves`: the node is connected to it; `watermark`: its guard's height/round/step."""
+
+    id: str
+    state: ReplicaState
+    pid: int | None = None
+    holds_lease: bool = False
+    serves: bool = False
+    watermark: str = ""
+
+
+@dataclass(slots=True)
+class Outage:
+    """One replica taken away, and what that cost the validator.
+
+    `cost` is the longest time (s) that the chain stood still for one answer, or one block, from the blow until the
+    first answer at height `resumes_at` or above after the replica was gone (`over`).
+    """
+
+    label: str
+    resumes_at: int = 0
+    over: bool = False
+    cost: float = 0.0
+    settled: bool = False
+
+
 @dataclass(slots=True)
 class Story:
     """The demo so far.
 
     `length` is how long the chain shall run (s), from `signing_since` on (CLOCK_MONOTONIC, as all moments here).
     `answered` holds the moments of signatures or blocks, `latencies` the milliseconds they took,
-    `gap` the silence (s) that the kill cost, ended by the first signature at height `resumes_at` or above,
-    `verified` how many signatures were verified independently.
+    `verified` how many signatures were verified independently, `violations` what the oracle holds against them,
+    `broken` whatever else went wrong.
     """
 
     title: str
@@ -46,19 +82,19 @@ class Story:
     began: float = field(default_factory=time.monotonic)
     signing_since: float | None = None
     events: list[Event] = field(default_factory=list[Event])
+    replicas: tuple[ReplicaLine, ...] = ()
+    outages: list[Outage] = field(default_factory=list[Outage])
     answered: list[float] = field(default_factory=list[float])
     latencies: list[float] = field(default_factory=list[float])
     first_height: int = 0
     height: int = 0
-    signer: str = "not started"
-    last_before_crash: float | None = None
-    resumes_at: int = 0
-    gap: float | None = None
     unit: str = "signature"
+    cost_unit: str = "the longest wait for an answer"
     measured_by: str = "as the node waits"
     verified: int = 0
     refusals: int = 0
     double_signs: int = 0
+    violations: list[str] = field(default_factory=list[str])
     broken: list[str] = field(default_factory=list[str])
 
     def tell(self, text: str, tone: Tone = Tone.PLAIN) -> None:
@@ -81,14 +117,19 @@ class Story:
         return 0.0 if self.signing_since is None else (time.monotonic() - self.signing_since) / self.length
 
     @property
-    def crashed(self) -> bool:
-        """Whether the signer has been killed."""
-        return self.last_before_crash is not None
+    def holder(self) -> str:
+        """Who holds the lease; empty if nobody is known to."""
+        return next((replica.id for replica in self.replicas if replica.holds_lease), "")
 
     @property
     def went_on(self) -> bool:
-        """Whether the chain has gone on after the kill."""
-        return self.gap is not None
+        """Whether a replica was taken away, and the chain has gone on each time."""
+        return bool(self.outages) and all(outage.settled for outage in self.outages)
+
+    @property
+    def good(self) -> bool:
+        """Whether every promise was kept so far, and the chain survived."""
+        return self.went_on and not (self.violations or self.broken or self.double_signs)
 
     @property
     def heights(self) -> int:
@@ -100,11 +141,20 @@ class Story:
         """Percentiles of the latencies, in ms."""
         return Distribution.of(self.latencies)
 
-    def advance(self, height: int, at: float) -> None:
-        """The chain got a signature or block at this height, at this moment."""
+    def waited(self, seconds: float) -> None:
+        """The chain stood still for so long: outages that are not settled are charged with it."""
+        for outage in self.outages:
+            if not outage.settled:
+                outage.cost = max(outage.cost, seconds)
+
+    def advance(self, height: int, at: float, waited: float) -> None:
+        """The chain got a signature or block at this height, at this moment, after `waited` seconds."""
         self.first_height = self.first_height or height
         self.height = max(self.height, height)
-        if self.last_before_crash is not None and self.gap is None and height >= self.resumes_at:
-            self.gap = at - self.last_before_crash
-            self.tell(f"the chain goes on at height {height}, after {self.gap * 1e3:.0f} ms", Tone.GOOD)
         self.answered.append(at)
+        self.waited(waited)
+        for outage in self.outages:
+            if outage.over and not outage.settled and height >= outage.resumes_at:
+                outage.settled = True
+                cost = f"{self.cost_unit}: {outage.cost * 1e3:.0f} ms"
+                self.tell(f"the chain goes on at height {height}; {cost}", Tone.GOOD)

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from demo.story import Event, Story, Tone
+from demo.story import Event, Outage, ReplicaLine, ReplicaState, Story, Tone
 
 __all__ = ["LiveView", "PlainView", "View", "show_summary"]
 
@@ -21,6 +21,9 @@ _BAR_SAMPLES: Final = 34
 """With its figures beside it a row fits into a terminal of 80 columns."""
 _PLAIN_EVERY_SECONDS: Final = 2.0
 _LABEL_WIDTH: Final = 13
+
+_FACT_LINES: Final = 7
+"""Lines of the frame that are neither replicas nor events."""
 
 
 class PlainView:
@@ -68,46 +71,69 @@ class LiveView:
 
     def _frame(self) -> Panel:
         story = self._story
-        facts = Table.grid(padding=(0, 1))
-        facts.add_column(style="dim", width=_LABEL_WIDTH)
-        facts.add_column()
+        facts = _grid()
         facts.add_row("validator", f"{story.validator}, chain {story.chain_id}")
-        facts.add_row("signer", f"cmkms, {story.signer}")
+        for number, replica in enumerate(story.replicas):
+            facts.add_row("" if number else "signer", _replica_text(replica))
         facts.add_row("height", _height_text(story))
         facts.add_row("latency", _latency_text(story))
-        facts.add_row(
-            "double signs", Text(str(story.double_signs), style=Tone.BAD if story.double_signs else Tone.GOOD)
-        )
+        facts.add_row("double signs", Text(str(story.double_signs), style=_tone(good=not story.double_signs)))
         facts.add_row("", ProgressBar(total=1.0, completed=min(story.progress, 1.0), width=_BAR_SAMPLES))
-        events = Group(*(_event_line(event) for event in story.events))
+        events = Group(*(_event_line(event) for event in story.events[-self._room() :]))
         return Panel(Group(facts, events), title=story.title, title_align="left", border_style="cyan")
+
+    def _room(self) -> int:
+        """Lines left for events: a frame that is higher than the terminal would be cut at its end."""
+        return max(1, self._live.console.height - _FACT_LINES - len(self._story.replicas))
 
 
 View = PlainView | LiveView
 
 
-def show_summary(story: Story, console: Console, *, good: bool) -> None:
-    """The last word: what was signed, what the kill cost, and the oracle's verdict."""
+def show_summary(story: Story, console: Console) -> None:
+    """The last word: what was signed, what each blow cost, and the oracle's verdict."""
     latency = story.latency
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", width=_LABEL_WIDTH)
-    table.add_column()
+    table = _grid()
     table.add_row("heights", f"{story.heights} ({story.first_height} to {story.height})")
     table.add_row("signatures", f"{story.verified}, each verified by a second implementation")
-    if story.gap is not None:
-        table.add_row("kill -9", f"{story.gap * 1e3:.0f} ms without a new signature, then it went on")
-    elif story.crashed:
-        table.add_row("kill -9", Text("the chain did not go on", style=Tone.BAD))
     table.add_row("latency", f"p50 {latency.p50:.2f} ms, p99 {latency.p99:.2f} ms ({story.measured_by})")
+    for number, outage in enumerate(story.outages):
+        table.add_row("" if number else "outages", _outage_text(story, outage))
     if story.refusals:
         table.add_row("refused", f"{story.refusals} attempt at a second signature")
     table.add_row("double signs", str(story.double_signs))
-    table.add_row(
-        "verdict", Text("every promise kept" if good else "NOT as promised", style=Tone.GOOD if good else Tone.BAD)
-    )
-    for line in story.broken:
+    verdict = "every promise kept" if story.good else "NOT as promised"
+    table.add_row("verdict", Text(verdict, style=_tone(good=story.good)))
+    for line in (*story.violations, *story.broken):
         table.add_row("", Text(line, style=Tone.BAD))
-    console.print(Panel(table, title="summary", title_align="left", border_style=Tone.GOOD if good else Tone.BAD))
+    console.print(Panel(table, title="summary", title_align="left", border_style=_tone(good=story.good)))
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="dim", width=_LABEL_WIDTH)
+    grid.add_column()
+    return grid
+
+
+def _tone(*, good: bool) -> Tone:
+    return Tone.GOOD if good else Tone.BAD
+
+
+def _outage_text(story: Story, outage: Outage) -> Text:
+    if not outage.settled:
+        return Text(f"{outage.label}: the chain did not go on", style=Tone.BAD)
+    return Text(f"{outage.label}:\n  {story.cost_unit} {outage.cost * 1e3:.0f} ms")
+
+
+def _replica_text(replica: ReplicaLine) -> Text:
+    """Such as `node-1  pid 4711  guard at 120/0/3  lease  node`."""
+    if replica.state is not ReplicaState.UP:
+        tone = Tone.PLAIN if replica.state is ReplicaState.STARTING else Tone.CRASH
+        return Text(f"{replica.id}  {replica.state}", style=tone)
+    text = Text(f"{replica.id}  pid {replica.pid:<8} guard at {replica.watermark:<10}")
+    text.append("  lease" if replica.holds_lease else "       ", style="bold green")
+    return text.append("  node" if replica.serves else "", style="bold cyan")
 
 
 def _event_line(event: Event) -> Text:
@@ -115,7 +141,9 @@ def _event_line(event: Event) -> Text:
 
 
 def _chain_text(story: Story) -> str:
-    return f"height {story.height}, {story.count}, double signs {story.double_signs}"
+    lease = f"lease with {story.holder or 'nobody'}, " if len(story.replicas) > 1 else ""
+    latency = f"p50 {story.latency.p50:.2f} ms" if story.latencies else ""
+    return f"{lease}height {story.height}, {story.count}, {latency}, double signs {story.double_signs}"
 
 
 def _height_text(story: Story) -> Text:

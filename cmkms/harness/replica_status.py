@@ -49,13 +49,17 @@ class PeerReport:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica at one moment. `holder` is who it believes to hold the lease, empty if nobody."""
+    """One replica at one moment. `holder` is who it believes to hold the lease, empty if nobody.
+
+    `last_signed` is the place of the last signature that it knows of, whoever released it.
+    """
 
     id: str
     is_leader: bool
     holder: str
     term: int
     can_sign: bool
+    last_signed: HRS | None
     chains: tuple[ChainReport, ...]
     peers: tuple[PeerReport, ...]
 
@@ -81,12 +85,11 @@ def parse_status(body: bytes) -> ReplicaStatus:
             id=str(status["id"]),
             is_leader=bool(status["is_leader"]),
             holder=str(status.get("leader_id", "")),
-            term=int(status.get("term", 0)),
-            can_sign=bool(status.get("can_sign", not any(chain["waiting_for"] for chain in status["chains"]))),
+            term=int(status["term"]),
+            can_sign=bool(status["can_sign"]),
+            last_signed=_place(status["last_sign_state"]) if "last_sign_state" in status else None,
             chains=tuple(_chain(chain) for chain in status["chains"]),
-            peers=tuple(
-                PeerReport(peer["id"], bool(peer["connected"]), peer["detail"]) for peer in status.get("peers", [])
-            ),
+            peers=tuple(PeerReport(peer["id"], bool(peer["connected"]), peer["detail"]) for peer in status["peers"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no status of a replica: {error!r} in {body[:200]!r}") from error
@@ -98,11 +101,15 @@ def _chain(chain: _Object) -> ChainReport:
         chain_id=str(chain["chain_id"]),
         guard_state=str(guard["state"]),
         sequence=int(guard["sequence"]),
-        watermark=HRS(int(guard["height"]), int(guard["round"]), int(guard["step"])),
+        watermark=_place(guard),
         connections=tuple(
             ConnectionReport(str(one["address"]), str(one["state"]), int(one["requests"]))
             for one in chain["connections"]
         ),
         waiting_for=str(chain["waiting_for"]),
-        can_sign=bool(chain.get("can_sign", not chain["waiting_for"])),
+        can_sign=bool(chain["can_sign"]),
     )
+
+
+def _place(entry: _Object) -> HRS:
+    return HRS(int(entry["height"]), int(entry["round"]), int(entry["step"]))

@@ -178,5 +178,5 @@ def test_the_crash_of_one_end_reaches_the_other(pair: tuple[socket.socket, socke
 
 def test_a_member_that_is_gone_resets_its_dialler(proxies: PeerProxies, members: dict[str, Member]) -> None:
     members["b"].listener.close()
-    with dial(proxies, "a", "b") as near, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), dial(proxies, "a", "b") as near:
         near.recv(100)
