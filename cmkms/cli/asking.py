@@ -63,8 +63,9 @@ def _get(address: HostPort) -> str:
     connection = HTTPConnection(address.host, address.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/status", headers={"accept": "application/json"})
-        response = connection.getresponse()
-        content = response.read(MAX_BODY_BYTES + 1)
+        with connection.getresponse() as response:
+            content = response.read(MAX_BODY_BYTES + 1)
+            unread = response.length
     except ConnectionRefusedError:
         _refuse(address, "nobody listens there. Is this replica running? If it serves elsewhere, give --http-addr")
     except TimeoutError:
@@ -77,6 +78,8 @@ def _get(address: HostPort) -> str:
         _refuse(address, f"it answered {response.status} {response.reason}")
     if len(content) > MAX_BODY_BYTES:
         _refuse(address, f"its answer is longer than {MAX_BODY_BYTES} bytes; is that a cmkms?")
+    if unread:
+        _refuse(address, "its answer was cut off")
     return content.decode("utf-8", errors="replace")
 
 
