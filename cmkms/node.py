@@ -1,4 +1,4 @@
-"""One replica: wires the parts together, starts them, and stops them. The only module that knows them all.
+"""One replica, alone or of several: wires the parts, starts them, and stops them. The only module that knows them all.
 
 It decides nothing about signing. A bug found by any part ends the process: a supervisor starts it again, and the guard
 remembers.
@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -19,7 +20,7 @@ import uvloop
 from structlog.typing import FilteringBoundLogger
 
 from cmkms import __version__
-from cmkms.config import NodeConfig, OnOutage
+from cmkms.config import NodeConfig, check_own_pin
 from cmkms.errors import DiskError, OperatorError
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.guard import Guard
@@ -29,8 +30,21 @@ from cmkms.hardening import harden_process
 from cmkms.home import check_private_dir
 from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
-from cmkms.served import NOT_SERVED, ServedChain, Tally, chain_status, check_file_systems, open_chains
-from cmkms.signing import REFUSE_AFTER_SECONDS, Dispatch, Signer
+from cmkms.membership import Membership
+from cmkms.replica.member import ChainPlan
+from cmkms.served import (
+    NOT_SERVED,
+    OpenedChain,
+    ServedChain,
+    Tally,
+    chain_status,
+    check_file_systems,
+    open_chains,
+    patience_of,
+    place_of,
+    serve_alone,
+    serve_together,
+)
 from cmkms.status import ChainStatus, NodeStatus
 from cmkms.systemd import notify
 from cmkms.telemetry.journal import Journal
@@ -65,6 +79,9 @@ def run(config: NodeConfig, never_signed: frozenset[str]) -> int:
         raise OperatorError(f"--never-signed {', '.join(sorted(unknown))}: no such chain in the configuration")
     for directory in (config.home.path, config.home.priv_dir, config.home.data_dir):
         check_private_dir(directory)
+    check_own_pin(config)
+    for warning in config.warnings:
+        log.warning(warning)
     lock = HomeLock(config.home, f"cmkms start --id {config.id}")
     try:
         check_file_systems(config, log)
@@ -79,10 +96,13 @@ class _Replica:
     """The running replica, from `serve` to its return."""
 
     def __init__(
-        self, config: NodeConfig, chains: list[ServedChain], refused: list[ChainStatus], log: FilteringBoundLogger
+        self, config: NodeConfig, opened: list[OpenedChain], refused: list[ChainStatus], log: FilteringBoundLogger
     ) -> None:
         self._config = config
-        self._chains = chains
+        self._opened = opened
+        self._chains: list[ServedChain] = []
+        self._membership: Membership | None = None
+        self._identity = load_identity(config.home.identity_file)
         self._refused = refused
         self._log = log
         self._started = time.monotonic()
@@ -103,6 +123,7 @@ class _Replica:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        await self._join()
         tasks = self._start_links()
         jobs = (self._keep_released(), self._remind(), self._serve_http())
         tasks += [asyncio.create_task(job) for job in jobs]
@@ -153,21 +174,33 @@ class _Replica:
                 self._http_tried.set()
             await asyncio.sleep(HTTP_RETRY_SECONDS)
 
+    async def _join(self) -> None:
+        """Serve every chain: alone, or as one of several replicas, which are dialled from here on."""
+        if len(self._config.peers) == 1:
+            self._chains = [serve_alone(chain, self._later) for chain in self._opened]
+            return
+        plans = tuple(ChainPlan(place_of(chain), patience_of(chain)) for chain in self._opened)
+        member = Membership(self._config, self._identity, plans, self._log, self._fatal, self._nodes)
+        chains = member.replica.chains
+        self._chains = [serve_together(chain, chains[chain.loaded.config.id]) for chain in self._opened]
+        self._membership = member
+        await member.start()
+
     def _start_links(self) -> list[asyncio.Task[None]]:
-        identity = load_identity(self._config.home.identity_file)
         tasks: list[asyncio.Task[None]] = []
         for one in self._chains:
             chain = one.loaded.config
-            one.signer = Signer(chain.id, one.loaded.key, one.quorum, released=one.released)
-            patience = REFUSE_AFTER_SECONDS if chain.on_outage is OnOutage.REFUSE else None
-            dispatch = Dispatch(chain.id, one.signer, self._later, refuse_after=patience)
             if one.guard is not None:
                 self._watch_guard(one.guard, chain.id)
-            observer = Tally(self._journal, one.refusals, one.quorum)
-            desk = Desk(chain.id, one.loaded.key, dispatch, observer, identity.seed, self._fatal)
+            observer = Tally(self._journal, one.refusals, one.waiting_for)
+            desk = Desk(chain.id, one.loaded.key, one.dispatch, observer, self._identity.seed, self._fatal)
             one.links = [Link(address, desk) for address in chain.validator_addrs]
             tasks += [asyncio.create_task(link.run(), name=str(link.status().address)) for link in one.links]
         return tasks
+
+    def _nodes(self) -> int:
+        """Return how many nodes are served at this moment."""
+        return sum(link.status().state == "connected" for one in self._chains for link in one.links)
 
     def _watch_guard(self, guard: Guard, chain_id: str) -> None:
         guard.on_sync = lambda seconds: self._metrics.guard_fsync(chain_id, seconds)
@@ -179,6 +212,8 @@ class _Replica:
         for one in self._chains if disk_failed else ():
             if one.guard is not None and one.guard is not first:
                 one.guard.blow_fuse(f"the guard of {chain_id}, on the same disk, failed: {reason}")
+        if self._membership is not None:
+            self._membership.replica.fuse_blown()
 
     async def _keep_released(self) -> None:
         """Write what was released last, now and then; whoever repeats a request after a restart is answered by it."""
@@ -188,22 +223,22 @@ class _Replica:
                 await asyncio.to_thread(self._store_released, one)
 
     def _store_released(self, one: ServedChain) -> None:
-        released = one.signer.released if one.signer is not None else None
-        if released is None or released is one.released:
+        released = one.signer.released
+        if released is None or released is one.stored:
             return
         try:
             store_released(one.loaded.site, self._disk, released)
         except DiskError as error:
             self._log.warning("the last released signature could not be written", reason=str(error))
-        one.released = released
+        one.stored = released
 
     async def _remind(self) -> None:
         """Say again what keeps a chain from signing: a line of last week is not seen."""
         while True:
             await asyncio.sleep(REMINDER_SECONDS)
             for one in self._chains:
-                if one.quorum.waiting_for:
-                    self._log.warning("still waiting", chain=one.loaded.config.id, waiting_for=one.quorum.waiting_for)
+                if waiting_for := one.waiting_for():
+                    self._log.warning("still waiting", chain=one.loaded.config.id, waiting_for=waiting_for)
             for chain in self._refused:
                 self._log.error(NOT_SERVED, chain=chain.chain_id, reason=chain.waiting_for)
 
@@ -236,9 +271,13 @@ class _Replica:
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._log.info("stopping")
+        if self._membership is not None:
+            await self._membership.leave()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._membership is not None:
+            await self._membership.stop()
         for one in self._chains:
             self._store_released(one)
             if one.guard is not None:
@@ -252,15 +291,29 @@ class _Replica:
         return [shown[chain.id] for chain in self._config.chains]
 
     def status(self) -> NodeStatus:
-        """Return what this replica is now. A replica alone is always its own leader."""
-        return NodeStatus(
-            id=self._config.id,
+        """Return what this replica is now, and what it knows of the others. A replica alone is its own leader."""
+        config, member = self._config, self._membership
+        alone = NodeStatus(
+            id=config.id,
             version=__version__,
             uptime_seconds=time.monotonic() - self._started,
             is_leader=True,
-            leader_id=self._config.id,
-            leader_addr=str(self._config.raft_addr),
+            leader_id=config.id,
+            leader_addr=str(config.raft_addr),
             chains=tuple(self._statuses()),
+        )
+        if member is None:
+            return alone
+        lease = member.lease
+        holder = lease.holder if lease is not None else ""
+        return replace(
+            alone,
+            is_leader=member.replica.coordination.holds,
+            leader_id=holder,
+            leader_addr=next((str(peer.addr) for peer in config.peers if peer.id == holder), ""),
+            term=member.replica.coordination.term,
+            lease=lease,
+            peers=member.peers(),
         )
 
 

@@ -13,18 +13,19 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from cmkms.chains import LoadedChain, load_chain
-from cmkms.config import NodeConfig
-from cmkms.errors import CmkmsError, DiskError, OperatorError, UnavailableError
-from cmkms.guard.birth import GuardRefusedError, OpenedGuard, UnarmedGuard, Unborn, open_guard
+from cmkms.config import NodeConfig, OnOutage
+from cmkms.errors import BrokenInvariantError, CmkmsError, DiskError, OperatorError, UnavailableError
+from cmkms.guard.birth import GuardRefusedError, UnarmedGuard, Unborn, open_guard
 from cmkms.guard.born import BornMarker, MarkerError, read_marker
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.filesystem import untrusted_file_system
 from cmkms.guard.generation import GenerationId
 from cmkms.guard.guard import Guard
+from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum, Timer
 from cmkms.guard.released import load_released
 from cmkms.guard.state_file import SignState
-from cmkms.replica.chain import Place
-from cmkms.signing import Dispatch, Signer
+from cmkms.replica.chain import Place, ReplicaChain
+from cmkms.signing import REFUSE_AFTER_SECONDS, Dispatch, Signer
 from cmkms.status import ChainStatus, GuardStatus, LastSigned
 from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.validators import Link, Observer
@@ -37,7 +38,10 @@ __all__ = [
     "chain_status",
     "check_file_systems",
     "open_chains",
+    "patience_of",
     "place_of",
+    "serve_alone",
+    "serve_together",
 ]
 
 NOT_SERVED: Final = "this chain is not served"
@@ -120,7 +124,9 @@ def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: Filterin
         if len(site.members) == 1 or marker is None:
             raise
         # The others may go on without this guard; requests that come here are forwarded to them.
-        log.critical("this replica's guard is not used: the others must sign without it", chain=chain_id, why=str(error))
+        log.critical(
+            "this replica's guard is not used: the others must sign without it", chain=chain_id, why=str(error)
+        )
         return OpenedChain(loaded, None, None, load_released(site), refused=str(error), marker=marker)
     released = load_released(site)
     if isinstance(opened, Unborn):
@@ -143,6 +149,46 @@ def _readable_marker(loaded: LoadedChain) -> BornMarker | None:
         return read_marker(loaded.site.home.born_marker(loaded.config.id))
     except MarkerError:
         return None
+
+
+def serve_alone(chain: OpenedChain, timer: Timer) -> ServedChain:
+    """Serve a chain by this replica's own guard, the only one there is."""
+    guard = chain.guard
+    if isinstance(guard, UnarmedGuard):
+        raise BrokenInvariantError(f"a guard of several is opened by a replica alone: {chain.loaded.config.id}")
+    quorum: Quorum = NoGuard(chain.waiting_for)
+    if guard is not None and chain.generation is not None:
+        quorum = SoleQuorum(guard, chain.loaded.site.key_hash, chain.generation)
+    signer = Signer(chain.loaded.config.id, chain.loaded.key, quorum, released=chain.released)
+    dispatch = Dispatch(chain.loaded.config.id, signer, timer, refuse_after=patience_of(chain))
+    return ServedChain(
+        chain.loaded,
+        guard,
+        signer,
+        dispatch,
+        waiting_for=lambda: quorum.waiting_for,
+        can_sign=lambda: guard is not None and not quorum.waiting_for,
+        stored=chain.released,
+    )
+
+
+def serve_together(chain: OpenedChain, replica: ReplicaChain) -> ServedChain:
+    """Serve a chain by the quorum of several replicas."""
+    return ServedChain(
+        chain.loaded,
+        replica.guard,
+        replica.signer,
+        replica.dispatch,
+        waiting_for=lambda: replica.waiting_for,
+        can_sign=lambda: replica.can_sign,
+        stored=chain.released,
+        refused=chain.refused,
+    )
+
+
+def patience_of(chain: OpenedChain) -> float | None:
+    """Return how long a node waits in an outage before it is refused (s); None: for as long as it takes."""
+    return REFUSE_AFTER_SECONDS if chain.loaded.config.on_outage is OnOutage.REFUSE else None
 
 
 def place_of(chain: OpenedChain) -> Place:

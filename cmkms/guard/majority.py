@@ -116,6 +116,7 @@ class MajorityQuorum:
             self._peeked_term = term
             self._peeked.clear()
             self._peeks.clear()
+        self._refusals.clear()
         self._peek(member for member in self._order if member not in self._peeked)
         self._begin_all()
 
@@ -179,8 +180,12 @@ class MajorityQuorum:
     def answered(self, member: str, identity: bytes, message: Answered | Peeked) -> None:
         """Count an answer of a guard. `member` and `identity` are what the channel has proven, never the message."""
         known = self._members.get(member)
-        if known is None or known.identity != identity or known.nonce != message.nonce:
+        if known is None or known.identity != identity:
             self.strays += 1
+        elif known.nonce != message.nonce:
+            self.strays += 1
+            self._refusals[member] = "has no guard of this generation"
+            self._begin_all()
         elif isinstance(message, Peeked):
             self._take_peek(member, message)
         else:
@@ -203,6 +208,7 @@ class MajorityQuorum:
             return
         if not peeked.usable or peeked.generation != self._generation:
             self._refusals[member] = "does not answer for this generation"
+            self._begin_all()
             return
         self._refusals.pop(member, None)
         self._peeked[member] = peeked
@@ -210,8 +216,9 @@ class MajorityQuorum:
 
     @property
     def _may_write(self) -> bool:
-        """Whether a majority, the own guard included, has told its watermark in this term."""
-        return self._term is not None and self._me in self._peeked and len(self._peeked) >= self._quorum
+        """Whether a majority has told its watermark in this term, the own guard among them unless it is unusable."""
+        own = self._me in self._peeked or self._me in self._refusals
+        return self._term is not None and own and len(self._peeked) >= self._quorum
 
     # -------------------------------------------------------------------------------------------------------- ballots
 

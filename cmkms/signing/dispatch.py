@@ -97,6 +97,7 @@ class Dispatch:
         self._again: Handle | None = None
         self._hung_up: HRS | None = None
         self._closed = False
+        self._asked_here = 0
         self.untrue = 0
         """Answers of other replicas that did not hold what they claim. None is ever relayed."""
 
@@ -132,9 +133,19 @@ class Dispatch:
         """How many requests of other replicas are not answered yet."""
         return len(self._serving)
 
+    def take_asked(self) -> tuple[int, dict[str, int]]:
+        """Return, and begin anew, the count of own nodes' requests signed here, and of those of each other replica."""
+        here, self._asked_here = self._asked_here, 0
+        return here, self._serving.take_asked()
+
     def close(self) -> None:
         """Begin nothing here any more: this replica is about to hand over. What waits is forwarded once it has."""
         self._closed = True
+
+    def begin_anew(self) -> None:
+        """The signer asks another quorum from now on: ask again for everything that waits."""
+        self._leave_the_signer()
+        self.route_changed()
 
     # ------------------------------------------------------------------------------------------------ from the cluster
 
@@ -187,6 +198,7 @@ class Dispatch:
             return
         match self._ways.routes.route():
             case Here() if not self._closed:
+                self._asked_here += 1
                 inner = errand.inner = Waiter(errand.waiter.request, lambda answer: self._signed(errand, answer))
                 self._signer.submit(inner)
             case Through() as way if self._send(errand, way):

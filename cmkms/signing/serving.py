@@ -6,6 +6,7 @@ round in circles. Bounded in count and time. Pure.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -57,6 +58,13 @@ class Serving:
         self._rpc = first_rpc
         self._served: dict[tuple[str, int], _Served] = {}
         self._onward: dict[int, _Served] = {}
+        self._asked: Counter[str] = Counter()
+
+    def take_asked(self) -> dict[str, int]:
+        """Return, and begin anew, how many requests each replica had signed here."""
+        asked = dict(self._asked)
+        self._asked.clear()
+        return asked
 
     def __len__(self) -> int:
         return len(self._served)
@@ -104,6 +112,7 @@ class Serving:
                 self._settle(served, NotHolder("", 0))
 
     def _sign(self, served: _Served, forward: Forward) -> None:
+        self._asked[served.member] += 1
         try:
             request = decode_request(forward.request)
         except UndecodableRequestError as error:

@@ -1,0 +1,286 @@
+"""One chain at one replica of several: its guard from birth on, its quorum, its signer, and where its requests go.
+
+Owns what belongs to one chain and key. It must never let a signer work with anything but the quorum of the generation
+that its guard is armed for, or that its born marker names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from cmkms.errors import DiskError
+from cmkms.guard.accepting import GuardService
+from cmkms.guard.birth import UnarmedGuard, after_arming
+from cmkms.guard.born import BornMarker
+from cmkms.guard.claims import GuardClaim, GuardPhase, refused_claim
+from cmkms.guard.decide import AcceptRequest, Refused, RefusedBecause, Verdict
+from cmkms.guard.disk import Disk
+from cmkms.guard.founding import Agree, Arm, Bind, Born, Candidate, Stuck, Wait, next_step
+from cmkms.guard.generation import GenerationId, Member
+from cmkms.guard.guard import Guard
+from cmkms.guard.majority import Electorate, MajorityQuorum
+from cmkms.guard.quorum import NoGuard, Timer
+from cmkms.guard.record import GuardRecord
+from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
+from cmkms.guard.site import GuardSite
+from cmkms.guard.state_file import SignState
+from cmkms.keys.consensus import ConsensusKey
+from cmkms.peers.messages import Message
+from cmkms.replica.neighbours import Neighbours
+from cmkms.signing import Dispatch, Signer, Ways
+
+__all__ = ["Place", "ReplicaChain", "Surroundings"]
+
+_MOST_STEPS: Final = 8
+"""A birth takes three steps at one replica; more in one go would be a bug that turns in circles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a replica's parts are given: who it is, and how it sends, waits and tells.
+
+    `identity` is the SHA-256 of its public identity key. `send` never answers before it returns; `soon` runs something
+    after what was sent has left. `first_rpc` is random for each process. `changed` is called when claims changed.
+    """
+
+    me: str
+    identity: bytes
+    members: tuple[str, ...]
+    send: Callable[[str, Message], bool]
+    soon: Callable[[Callable[[], None]], object]
+    timer: Timer
+    log: FilteringBoundLogger
+    first_rpc: int
+    changed: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A chain as it was opened at the start: its guard, or why it is refused, and what its born marker says."""
+
+    site: GuardSite
+    key: ConsensusKey
+    guard: Guard | UnarmedGuard | None
+    marker: BornMarker | None
+    refused: str
+    released: SignState | None
+    disk: Disk
+
+
+class _Unusable:
+    """Stands for a guard that this replica refuses to use: answers that it does not answer."""
+
+    record: GuardRecord | None = None
+
+    def __init__(self, why: str) -> None:
+        self.blown = why
+
+    def accept(self, _request: AcceptRequest) -> Verdict:
+        """See `ServiceGuard.accept`."""
+        return Refused(RefusedBecause.FUSE, self.blown)
+
+
+class ReplicaChain:
+    """One chain at one replica of several."""
+
+    def __init__(
+        self, place: Place, around: Surroundings, neighbours: Neighbours, *, refuse_after: float | None = None
+    ) -> None:
+        opened = place.guard
+        self._place = place
+        self._around = around
+        self._neighbours = neighbours
+        self._floor = opened.floor if isinstance(opened, UnarmedGuard) else None
+        self._agrees = b""
+        self._waiting = place.refused
+        self.chain_id: Final = place.site.chain_id
+        self.guard: Final = opened.guard if isinstance(opened, UnarmedGuard) else opened
+        self.service: Final = GuardService(self.chain_id, self.guard or _Unusable(place.refused))
+        self.majority: MajorityQuorum | None = None
+        self.signer: Final = Signer(
+            self.chain_id, place.key, NoGuard(place.refused or "not born yet"), released=place.released
+        )
+        ways = Ways(neighbours, around.send, place.site.verify)
+        self.dispatch: Final = Dispatch(
+            self.chain_id, self.signer, around.timer, ways, refuse_after=refuse_after, first_rpc=around.first_rpc
+        )
+        self._begin_with_what_is_known()
+
+    # ------------------------------------------------------------------------------------------------------- telling
+
+    @property
+    def claim(self) -> GuardClaim:
+        """What this replica tells the others of this guard."""
+        site = self._place.site
+        if self.guard is None:
+            return refused_claim(self.chain_id, site.key_hash, self._place.refused)
+        if self._floor is None:
+            return self.guard.claim(self.chain_id, site.key_hash)
+        return self.guard.claim(self.chain_id, site.key_hash, floor=self._floor, agrees=self._agrees)
+
+    def verify(self, sign_bytes: bytes, signature: bytes) -> bool:
+        """Tell whether this chain's key made `signature`."""
+        return self._place.site.verify(sign_bytes, signature)
+
+    @property
+    def phase(self) -> GuardPhase:
+        """How far the own guard has come."""
+        return GuardPhase.REFUSED if self.guard is None else self.guard.phase
+
+    @property
+    def waiting_for(self) -> str:
+        """What keeps this chain from being signed for, as far as this replica knows; empty if nothing does."""
+        if self.majority is None:
+            return self._waiting
+        needed = len(self._around.members) // 2 + 1
+        if self._neighbours.answering(self.chain_id, self.phase) >= needed:
+            return ""
+        return self._missing(needed)
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether, as far as this replica sees, the cluster would sign for this chain now."""
+        return self.majority is not None and not self.waiting_for and bool(self._neighbours.holder()[0])
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the own guard gives this replica no reason to leave the lease to another."""
+        return self.phase is not GuardPhase.REFUSED and self.phase is not GuardPhase.FUSED
+
+    def _missing(self, needed: int) -> str:
+        troubles: list[str] = []
+        if not self.healthy and self.guard is not None:
+            troubles.append(f"{self._around.me}: {self.guard.blown}")
+        elif self.guard is None:
+            troubles.append(f"{self._around.me}: {self._place.refused}")
+        for member in self._around.members:
+            neighbour = self._neighbours.get(member)
+            if member == self._around.me:
+                continue
+            claim = neighbour.guards.get(self.chain_id) if neighbour is not None else None
+            if neighbour is None:
+                troubles.append(f"{member} is not connected")
+            elif claim is None:
+                troubles.append(f"{member} does not sign for this chain")
+            elif claim.phase is not GuardPhase.ARMED:
+                why = f": {claim.reason}" if claim.reason else ""
+                troubles.append(f"the guard of {member} is {claim.phase.name.lower()}{why}")
+        return f"{needed} of {len(self._around.members)} guards are needed; " + "; ".join(troubles)
+
+    # --------------------------------------------------------------------------------------------------------- birth
+
+    def found(self) -> bool:
+        """Go on with the birth, as far as the claims of the others allow; returns whether the own claim changed."""
+        if self.majority is not None or self.guard is None or self._floor is None:
+            return False
+        changed = False
+        for _ in range(_MOST_STEPS):
+            if not self._step(self.guard):
+                break
+            changed = True
+        return changed
+
+    def _step(self, guard: Guard) -> bool:
+        """Take one step; returns whether another may follow."""
+        mine = Candidate(self._around.me, self._around.identity, self.claim)
+        others = {
+            one.member: Candidate(one.member, one.identity, claim)
+            for one in self._neighbours
+            if (claim := one.guards.get(self.chain_id)) is not None
+        }
+        step = next_step(
+            self.chain_id,
+            self._around.members,
+            mine,
+            others,
+            known=guard.members,
+            absent=self._neighbours.absent(),
+        )
+        match step:
+            case Wait(why=why):
+                return self._wait(why, b"")
+            case Stuck(what_to_do=why):
+                return self._wait(why, b"")
+            case Agree(digest=digest, why=why):
+                return self._wait(why, digest)
+            case Bind() as bind:
+                self._say(bind.why)
+                try:
+                    guard.bind(bind.generation, bind.members, bind.hrs, bind.sign_bytes, bind.accepted_at)
+                except DiskError as error:
+                    return self._wait(str(error), b"")
+                return True
+            case Arm(generation=generation, members=members):
+                return self._arm(guard, generation, members)
+            case Born():
+                record = guard.record
+                if record is not None:
+                    self._born(record.generation, guard.members)
+                return False
+
+    def _wait(self, why: str, agrees: bytes) -> bool:
+        self._say(why)
+        changed = agrees != self._agrees
+        self._agrees = agrees
+        return changed
+
+    def _arm(self, guard: Guard, generation: GenerationId, members: tuple[Member, ...]) -> bool:
+        try:
+            guard.arm(members)
+        except DiskError as error:
+            return self._wait(str(error), b"")
+        for note in after_arming(self._place.site, self._place.disk, guard):
+            self._around.log.warning(note, chain=self.chain_id)
+        hrs = guard.record.hrs if guard.record is not None else None
+        self._around.log.info("born", chain=self.chain_id, generation=str(generation), watermark=str(hrs))
+        self._born(generation, guard.members)
+        return True
+
+    def _say(self, why: str) -> None:
+        if why != self._waiting:
+            self._waiting = why
+            self.signer.quorum = NoGuard(why)
+            self._around.log.warning("not born yet: sign requests are held", chain=self.chain_id, waiting_for=why)
+
+    def _begin_with_what_is_known(self) -> None:
+        guard, marker = self.guard, self._place.marker
+        record = guard.record if guard is not None else None
+        if guard is not None and record is not None and record.armed and guard.members:
+            self._born(record.generation, guard.members)
+        elif marker is not None and (guard is None or guard.blown):
+            # The own guard does not answer, but who the others are is known: they can be asked.
+            self._born(marker.generation, marker.members)
+
+    def _born(self, generation: GenerationId, members: tuple[Member, ...]) -> None:
+        around, site = self._around, self._place.site
+        electorate = Electorate(self.chain_id, site.key_hash, generation, members)
+        self.majority = MajorityQuorum(around.me, electorate, self, around.timer, first_rpc=around.first_rpc)
+        self.signer.quorum = self.majority
+        for one in self._neighbours:
+            self.majority.peer_up(one.member)
+        coordination = self._neighbours.coordination
+        if coordination.holds:
+            self.majority.lead(coordination.term)
+        self.dispatch.begin_anew()
+
+    # -------------------------------------------------------------------------------------------- the way to guards
+
+    def ask(self, member: str, message: Accept | Peek) -> bool:
+        """See `GuardPort.ask`. The own guard answers in its turn, when what goes to the others has left."""
+        if member != self._around.me:
+            return self._around.send(member, message)
+        self._around.soon(lambda: self._ask_own_guard(message))
+        return True
+
+    def _ask_own_guard(self, message: Accept | Peek) -> None:
+        answer = self.service.accept(message) if isinstance(message, Accept) else self.service.peek(message)
+        self.answered(self._around.me, self._around.identity, answer)
+
+    def answered(self, member: str, identity: bytes, answer: Answered | Peeked) -> None:
+        """Count what a guard answered, the own one included."""
+        if self.majority is not None:
+            self.majority.answered(member, identity, answer)

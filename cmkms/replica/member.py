@@ -1,0 +1,390 @@
+"""One replica among several: takes what peers say to the parts that it concerns, and tells the peers of itself.
+
+Driven from outside: the peer link calls its handlers, a clock its `tick` and `beat`. It decides nothing about safety:
+whatever arrives here, in whatever order, ends at a guard's decision or in a count of guards' answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from cmkms.cluster.coordination import Coordination
+from cmkms.cluster.terms import TermStore
+from cmkms.cluster.timing import Timing
+from cmkms.cluster.view import View, encode_release
+from cmkms.errors import CmkmsError, PeerError
+from cmkms.guard.claims import GuardClaim, GuardPhase
+from cmkms.guard.quorum import Timer
+from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
+from cmkms.guard.state_file import SignState
+from cmkms.peers.messages import Blow, Goodbye, Hello, HelloMember, Message, Raft, Status
+from cmkms.replica.chain import Place, ReplicaChain, Surroundings
+from cmkms.replica.neighbours import Neighbour, Neighbours, differences
+from cmkms.replica.placement import Placement
+from cmkms.replica.rollback import RollbackWatch
+from cmkms.signing.forwarding import Forward, Forwarded, NotHolder
+
+__all__ = ["BEAT_SECONDS", "PROTOCOL_VERSION", "Ports", "Replica", "Who"]
+
+PROTOCOL_VERSION: Final = 1
+BEAT_SECONDS: Final = 0.1
+"""How often a replica tells of itself. A neighbour that misses three beats does not count as heard any more."""
+QUIET_BEATS: Final = 3.5
+MAX_TWINS: Final = 64
+"""Former lives that are remembered as having spoken again."""
+TWIN_SECONDS: Final = 1.0
+"""A live process dials ten times a second; what a dead one left in the socket's queue is read long before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who this replica is. `identity` is the SHA-256 of its public identity key, `boot` random for each process."""
+
+    me: str
+    identity: bytes
+    members: tuple[HelloMember, ...]
+    ttl_seconds: float
+    boot: bytes
+    release: str
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all members, in order."""
+        return tuple(sorted(member.id for member in self.members))
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """How a replica reaches the world. `clock` is CLOCK_BOOTTIME; `nodes` counts the node connections in use."""
+
+    send: Callable[[str, Message], bool]
+    soon: Callable[[Callable[[], None]], object]
+    timer: Timer
+    clock: Callable[[], float]
+    terms: TermStore
+    random: random.Random
+    log: FilteringBoundLogger
+    nodes: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPlan:
+    """A chain to serve, and how long its nodes wait in an outage (s; None: for as long as it takes)."""
+
+    place: Place
+    refuse_after: float | None = None
+
+
+class Replica:
+    """One replica of several. Implements `PeerHandlers`."""
+
+    def __init__(self, who: Who, ports: Ports, plans: tuple[ChainPlan, ...]) -> None:
+        self._who = who
+        self._ports = ports
+        self._log = ports.log
+        self._watch = RollbackWatch()
+        self._leaving: set[str] = set()
+        self._announcing = False
+        self._held: int | None = None
+        self._told: dict[str, SignState | None] = {}
+        self._twins: dict[tuple[str, bytes], float] = {}
+        known = {plan.place.site.chain_id: plan.place.released for plan in plans}
+        view = View({chain: state for chain, state in known.items() if state is not None}, risen=self._risen)
+        self.view: Final = view
+        self.coordination: Final = Coordination(
+            who.me,
+            who.ids,
+            Timing.of(who.ttl_seconds),
+            clock=ports.clock,
+            send=lambda member, data: ports.send(member, Raft(data)),
+            terms=ports.terms,
+            view=view,
+            changed=self._lease_changed,
+            random=ports.random,
+        )
+        self.neighbours: Final = Neighbours(
+            who.me, who.ids, self.coordination, ports.clock, max(QUIET_BEATS * BEAT_SECONDS, who.ttl_seconds)
+        )
+        around = Surroundings(
+            who.me,
+            who.identity,
+            who.ids,
+            ports.send,
+            ports.soon,
+            ports.timer,
+            ports.log,
+            ports.random.getrandbits(60),
+            self.announce,
+        )
+        self.chains: Final = {
+            plan.place.site.chain_id: ReplicaChain(plan.place, around, self.neighbours, refuse_after=plan.refuse_after)
+            for plan in plans
+        }
+        self._placement = Placement(self.chains.values(), self.neighbours, ports.clock)
+
+    # ------------------------------------------------------------------------------------------- by the peer link
+
+    def hello(self) -> Hello:
+        """See `PeerHandlers.hello`."""
+        who = self._who
+        ttl_ms = round(who.ttl_seconds * 1000)
+        return Hello(
+            PROTOCOL_VERSION, PROTOCOL_VERSION, who.release, who.me, who.boot, ttl_ms, who.members, self._claims()
+        )
+
+    def peer_up(self, member: str, identity: bytes, hello: Hello) -> None:
+        """See `PeerHandlers.peer_up`."""
+        self._leaving.discard(member)
+        neighbour = self.neighbours.up(member, identity, hello)
+        ours = {chain_id: chain.claim.key_hash for chain_id, chain in self.chains.items()}
+        neighbour.differences = differences(hello, ours)
+        for difference in neighbour.differences:
+            self._log.warning("replicas are configured differently", peer=member, difference=difference)
+        self._check_claims(neighbour)
+        self.coordination.peer_up(member)
+        for chain in self.chains.values():
+            if chain.majority is not None:
+                chain.majority.peer_up(member)
+        self._go_on()
+
+    def peer_down(self, member: str, why: str) -> None:  # noqa: ARG002 - the link logs it
+        """See `PeerHandlers.peer_down`."""
+        self.neighbours.down(member)
+        for chain in self.chains.values():
+            if chain.majority is not None:
+                chain.majority.peer_down(member)
+            chain.dispatch.peer_down(member)
+        self.coordination.peer_down(member, goodbye=member in self._leaving)
+        self._go_on()
+
+    def peer_refused(self, member: str) -> None:
+        """See `PeerHandlers.peer_refused`."""
+        self.coordination.peer_refused(member)
+
+    def twin(self, member: str, boot: bytes) -> None:
+        """See `PeerHandlers.twin`: two processes with one identity. If both live, neither may answer any more.
+
+        A process that is killed while it dials may be heard after its successor, once; a live one dials again.
+        """
+        now = self._ports.clock()
+        if len(self._twins) >= MAX_TWINS:
+            self._twins.clear()
+        first = self._twins.setdefault((member, boot), now)
+        if now - first >= TWIN_SECONDS:
+            self._log.critical("two live processes use the identity of one replica", peer=member)
+            self._ports.send(member, Blow("", boot, 0))
+
+    def received(self, member: str, message: Message) -> None:
+        """See `PeerHandlers.received`. Raises PeerError for what no honest replica says."""
+        neighbour = self.neighbours.get(member)
+        if neighbour is None:
+            return
+        neighbour.heard = self._ports.clock()
+        match message:
+            case Accept() | Peek():
+                self._serve_guard(member, message)
+            case Answered() | Peeked():
+                self._count(neighbour, message)
+            case Forward() | Forwarded():
+                self._forward(member, message)
+            case _:
+                self._take_notice(neighbour, message)
+
+    def _take_notice(self, neighbour: Neighbour, message: Message) -> None:
+        member = neighbour.member
+        match message:
+            case Raft(data=data):
+                self.coordination.received(member, data)
+            case Status():
+                self._take_status(neighbour, message)
+            case Blow():
+                self._blow(member, message)
+            case Goodbye():
+                self._leaving.add(member)
+            case _:
+                raise PeerError(f"{member} says {type(message).__name__} out of turn")
+
+    # --------------------------------------------------------------------------------------------------- by the clock
+
+    def tick(self) -> None:
+        """Drive elections, lease and view; every `Timing.tick` seconds."""
+        for chain_id, chain in self.chains.items():
+            released = chain.signer.released
+            if released is not self._told.get(chain_id) and released is not None and released.signature is not None:
+                self._told[chain_id] = released
+                self.coordination.release(encode_release(chain_id, released))
+        self.coordination.tick()
+
+    def beat(self) -> None:
+        """Tell the others of this replica; every `BEAT_SECONDS`."""
+        self._send_status()
+        self._go_on()
+        if self.coordination.holds and (better := self._placement.better()) and self.coordination.hand_over():
+            self._log.info("the lease is offered to a replica that is better placed", to=better)
+
+    def announce(self) -> None:
+        """Tell the others at once that something changed; several changes in a row are told together."""
+        if not self._announcing:
+            self._announcing = True
+            self._ports.soon(self._send_status)
+
+    # ----------------------------------------------------------------------------------------------------- by the node
+
+    def fuse_blown(self) -> None:
+        """The own guard stopped answering: its flights end, the lease goes to another replica, everybody is told."""
+        self.announce()
+        if self.coordination.holds:
+            self.coordination.hand_over()
+
+    def close(self) -> None:
+        """Begin nothing here any more; what is under way is finished."""
+        for chain in self.chains.values():
+            chain.dispatch.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits for an answer from this replica."""
+        return any(chain.signer.flights or chain.dispatch.serving for chain in self.chains.values())
+
+    # --------------------------------------------------------------------------------------------------------- inside
+
+    def _claims(self) -> tuple[GuardClaim, ...]:
+        return tuple(chain.claim for chain in self.chains.values())
+
+    def _send_status(self) -> None:
+        self._announcing = False
+        holder, term = self.neighbours.holder()
+        # What is only known from others is not passed on: two replicas would keep a dead holder alive between them.
+        if holder and holder != self._who.me:
+            lease = self.coordination.lease
+            holder, term = (lease.holder, lease.term) if lease is not None else ("", 0)
+        status = Status(term, holder, self.neighbours.names, self._ports.nodes(), self._claims())
+        for member in self.neighbours.names:
+            self._ports.send(member, status)
+
+    def _take_status(self, neighbour: Neighbour, status: Status) -> None:
+        before = neighbour.status
+        neighbour.status = status
+        guards = {claim.chain_id: claim for claim in status.guards}
+        news = guards != neighbour.guards
+        neighbour.guards = guards
+        if news:
+            self._check_claims(neighbour)
+        ways = before is None or (before.term, before.holder, before.hears) != (
+            status.term,
+            status.holder,
+            status.hears,
+        )
+        if news or ways:
+            self._go_on()
+
+    def _check_claims(self, neighbour: Neighbour) -> None:
+        for claim in neighbour.guards.values():
+            if claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}:
+                self._see(neighbour.member, claim.chain_id, claim.nonce, claim.sequence)
+
+    def _see(self, member: str, chain_id: str, nonce: bytes, sequence: int) -> None:
+        back = self._watch.see(member, chain_id, nonce, sequence)
+        if back is not None:
+            self._log.critical(
+                "A GUARD WENT BACKWARDS: it forgot what it answered for, and is not counted any more",
+                peer=member,
+                chain=chain_id,
+                seen=back.seen,
+                told=back.told,
+            )
+            self._ports.send(member, Blow(chain_id, back.nonce, back.seen))
+
+    def _go_on(self) -> None:
+        """Links, claims or ways changed: births go on, and requests find their way."""
+        news = [chain.found() for chain in self.chains.values()]
+        if any(news):
+            self.announce()
+        for chain in self.chains.values():
+            chain.dispatch.route_changed()
+
+    def _lease_changed(self) -> None:
+        """Lead with the quorums of every chain, or leave them to whoever holds the lease now."""
+        holds, term = self.coordination.holds, self.coordination.term
+        if holds and self._held != term:
+            self._held = term
+            self._log.info("this replica holds the lease", epoch=term)
+            for chain in self.chains.values():
+                if chain.majority is not None:
+                    chain.majority.lead(term)
+        elif not holds and self._held is not None:
+            self._held = None
+            holder, _ = self.neighbours.holder()
+            self._log.info("this replica does not hold the lease any more", holder=holder or "nobody")
+        for chain in self.chains.values():
+            chain.dispatch.route_changed()
+            if not holds and chain.majority is not None:
+                chain.majority.rest()
+        self.announce()
+
+    def _serve_guard(self, member: str, message: Accept | Peek) -> None:
+        chain = self.chains.get(message.chain_id)
+        if chain is None:
+            return
+        if isinstance(message, Peek):
+            self._ports.send(member, chain.service.peek(message))
+            return
+        try:
+            answer = chain.service.accept(message)
+        except (CmkmsError, ValueError) as error:
+            raise PeerError(f"{member} asks to accept what is no vote or proposal: {error}") from error
+        self._ports.send(member, answer)
+
+    def _count(self, neighbour: Neighbour, answer: Answered | Peeked) -> None:
+        chain = self.chains.get(answer.chain_id)
+        if chain is None:
+            return
+        self._see(neighbour.member, answer.chain_id, answer.nonce, answer.sequence)
+        if self._watch.trusts(neighbour.member, answer.chain_id):
+            chain.answered(neighbour.member, neighbour.identity, answer)
+
+    def _forward(self, member: str, message: Forward | Forwarded) -> None:
+        chain = self.chains.get(message.chain_id)
+        if isinstance(message, Forwarded):
+            if chain is not None:
+                chain.dispatch.answered(member, message)
+        elif chain is None:
+            self._ports.send(member, Forwarded(message.rpc, message.chain_id, NotHolder("", 0)))
+        else:
+            chain.dispatch.serve(member, message)
+
+    def _blow(self, member: str, blow: Blow) -> None:
+        """Another replica has seen our guard go backwards, or another process speak with our identity."""
+        for chain in self.chains.values():
+            guard = chain.guard
+            record = guard.record if guard is not None else None
+            if guard is None or record is None:
+                continue
+            if not blow.chain_id:
+                guard.blow_fuse(f"{member} hears two live processes with the identity of this replica")
+            elif blow.chain_id == chain.chain_id and blow.nonce == record.nonce and blow.sequence > record.sequence:
+                guard.blow_fuse(
+                    f"this guard went backwards: {member} has seen it at {blow.sequence}, it stands at "
+                    f"{record.sequence}. It was restored, or its disk loses what was flushed"
+                )
+
+    def _risen(self, chain_id: str) -> None:
+        """The view has learnt of a newer signature: a repeat is answered from it, once it is verified."""
+        chain = self.chains.get(chain_id)
+        state = self.view.released(chain_id)
+        if chain is None or state is None or state.sign_bytes is None or state.signature is None:
+            return
+        if chain.signer.released is not None and chain.signer.released.hrs >= state.hrs:
+            return
+        if chain.verify(state.sign_bytes, state.signature):
+            self._told[chain_id] = state
+            chain.signer.learn(state)
+
+
+def _ways(status: Status) -> tuple[int, str, tuple[str, ...]]:
+    return status.term, status.holder, status.hears

@@ -1,0 +1,50 @@
+"""Where the lease had better be: with a replica whose guards are sound, and best with the one that holds the nodes.
+
+A request that comes to another replica than the lease holder costs a hop. Only advice: elections decide. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from cmkms.guard.claims import GuardPhase
+from cmkms.replica.chain import ReplicaChain
+from cmkms.replica.neighbours import Neighbour, Neighbours
+
+__all__ = ["GIVE_AWAY_SECONDS", "Placement"]
+
+GIVE_AWAY_SECONDS: Final = 10.0
+"""The lease is offered to a better placed replica at most this often: a hand-over costs a round trip or two."""
+MIN_ASKED: Final = 4
+"""Requests from one replica, and none of one's own, until it is taken for the one that holds the nodes."""
+
+
+class Placement:
+    """Looks, now and then, whether another replica is better placed to hold the lease."""
+
+    def __init__(self, chains: Iterable[ReplicaChain], neighbours: Neighbours, clock: Callable[[], float]) -> None:
+        self._chains = {chain.chain_id: chain for chain in chains}
+        self._neighbours = neighbours
+        self._clock = clock
+        self._looked = clock()
+
+    def better(self) -> str:
+        """Return the replica that the lease is to be offered to now; empty if it is best here, or not yet time."""
+        now = self._clock()
+        if now - self._looked < GIVE_AWAY_SECONDS:
+            return ""
+        self._looked = now
+        asked = [chain.dispatch.take_asked() for chain in self._chains.values()]
+        if not all(chain.healthy for chain in self._chains.values()):
+            return next((one.member for one in self._neighbours if self._is_sound(one)), "")
+        if any(here for here, _ in asked):
+            return ""
+        sound = (one.member for one in self._neighbours if self._is_sound(one))
+        counts = {member: sum(by.get(member, 0) for _, by in asked) for member in sound}
+        most = max(counts, key=lambda member: counts[member], default="")
+        return most if most and counts[most] >= MIN_ASKED else ""
+
+    def _is_sound(self, neighbour: Neighbour) -> bool:
+        claims = (neighbour.guards.get(chain_id) for chain_id in self._chains)
+        return all(claim is not None and claim.phase is GuardPhase.ARMED for claim in claims)
