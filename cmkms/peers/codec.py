@@ -88,6 +88,7 @@ _REJECTIONS: Final = {
     RejectedBecause.OUTAGE: 8,
     RejectedBecause.UNDECODABLE: 9,
     RejectedBecause.INTERNAL: 10,
+    RejectedBecause.SPLIT: 11,
 }
 """Numbers on the wire: one that was ever used never means anything else."""
 _REJECTION_OF: Final = {number: reason for reason, number in _REJECTIONS.items()}
