@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 from nacl.utils import random as random_bytes
 
 from cmkms.errors import DiskError, OperatorError
-from cmkms.guard.born import BornMarker, MarkerError, read_marker, write_marker
+from cmkms.guard.born import BornMarker, MarkerError, read_founders, read_marker, write_founders, write_marker
 from cmkms.guard.claims import NO_FLOOR, FloorClaim
 from cmkms.guard.disk import Disk
 from cmkms.guard.file import MAX_READ_BYTES, GuardFile, survey
@@ -182,7 +182,8 @@ class _Opening:
         return self._opened(file, members)
 
     def _unarmed(self, file: GuardFile, floor: FloorClaim) -> UnarmedGuard:
-        return UnarmedGuard(self._guard(file, None, ()), floor, tuple(self._notes))
+        members = read_founders(self._site, file.record)
+        return UnarmedGuard(self._guard(file, None, members), floor, tuple(self._notes))
 
     def _offered(self) -> FloorClaim:
         floor = self._floor()
@@ -220,6 +221,7 @@ class _Opening:
             last_record=record,
             members=members,
         )
+        guard.write_founders = lambda record, members: write_founders(site, disk, record, members)
         guard.write_marker = lambda record, members: write_marker(site, disk, record, NO_GENERATION, members)
         return guard
 

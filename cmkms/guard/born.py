@@ -1,7 +1,8 @@
 """The born marker: says, apart from the guard's file, that a guard was born for a chain, and which.
 
 It lies in `priv/` while the guard lies in `data/`: a home whose marker names a guard that is not there has lost it, and
-must never start from nothing again (design section 2, "A lost, rotten or rolled-back file never returns").
+must never start from nothing again (design section 2, "A lost, rotten or rolled-back file never returns"). The file of
+the founders, beside the guard, only helps a restart between binding and arming: nothing rests on it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ from typing import Any, Final
 
 from cmkms.errors import BrokenInvariantError, OperatorError
 from cmkms.guard.disk import Disk
-from cmkms.guard.generation import GenerationId, Member, generation_hash
+from cmkms.guard.generation import NO_GENERATION, GenerationId, Member, generation_hash
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.site import GuardSite
 from cmkms.home import read_bounded
 
-__all__ = ["BornMarker", "MarkerError", "read_marker", "render_marker", "write_marker"]
+__all__ = [
+    "BornMarker",
+    "MarkerError",
+    "read_founders",
+    "read_marker",
+    "render_marker",
+    "write_founders",
+    "write_marker",
+]
 
 _MAX_MARKER_BYTES: Final = 16 * 1024
 _FORMAT: Final = 1
@@ -85,13 +94,30 @@ def write_marker(
     site: GuardSite, disk: Disk, record: GuardRecord, before: GenerationId, members: tuple[Member, ...]
 ) -> Path:
     """Write the marker of the guard in `record`, whose generation follows `before`. Durable. Raises DiskError."""
-    marker = BornMarker(record.generation, before.hash, members)
-    if why := marker.fits(record):
-        raise BrokenInvariantError(f"a born marker that does not fit its guard: {why}")
     path = site.home.born_marker(site.chain_id)
     disk.make_dir(path.parent)
-    disk.create(path, render_marker(marker, site.chain_id))
+    _write(path, site, disk, record, BornMarker(record.generation, before.hash, members))
     return path
+
+
+def write_founders(site: GuardSite, disk: Disk, record: GuardRecord, members: tuple[Member, ...]) -> None:
+    """Write, in the marker's form, with whom the guard in `record` is about to be bound. Durable. Raises DiskError."""
+    _write(site.founders_file, site, disk, record, BornMarker(record.generation, NO_GENERATION.hash, members))
+
+
+def read_founders(site: GuardSite, record: GuardRecord) -> tuple[Member, ...]:
+    """Read with whom the guard in `record` is bound; empty where that is not known, or was written for another."""
+    try:
+        found = read_marker(site.founders_file)
+    except OperatorError:
+        return ()
+    return () if found is None or found.fits(record) else found.members
+
+
+def _write(path: Path, site: GuardSite, disk: Disk, record: GuardRecord, marker: BornMarker) -> None:
+    if why := marker.fits(record):
+        raise BrokenInvariantError(f"{path} would not fit its guard: {why}")
+    disk.create(path, render_marker(marker, site.chain_id))
 
 
 def _parse(fields: dict[str, Any]) -> BornMarker:

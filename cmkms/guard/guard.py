@@ -70,6 +70,8 @@ class Guard:
         self._last_record = last_record
         self._members = members
         self._claim: tuple[GuardRecord | None, bool, FloorClaim, bytes, GuardClaim] | None = None
+        self.write_founders: Callable[[GuardRecord, tuple[Member, ...]], object] | None = None
+        """Keeps the members durably; `bind` does it first, so that a restart does not forget them."""
         self.write_marker: Callable[[GuardRecord, tuple[Member, ...]], object] | None = None
         """Writes the born marker durably; `arm` does it first."""
         self.on_sync: Callable[[float], None] | None = None
@@ -150,7 +152,8 @@ class Guard:
     ) -> None:
         """Bind durably, once and for good, to the birth of `generation`, which begins at `hrs` (None: a seal).
 
-        It answers nothing yet. Raises DiskError (the fuse is blown), RecordTooLargeError.
+        It answers nothing yet. Raises RecordTooLargeError; DiskError: with the fuse blown, or, where only the members
+        could not be kept, without; then it may be called again.
         """
         record = self._usable_record()
         self._check_binding(record, generation, members)
@@ -162,6 +165,8 @@ class Guard:
             sign_bytes=sign_bytes,
             accepted_at=accepted_at,
         )
+        if self.write_founders is not None:
+            self.write_founders(bound, members)
         self._write(bound)
         self._members = _in_order(members)
 
@@ -243,8 +248,9 @@ class Guard:
         self, record: GuardRecord | None, chain_id: str, key_hash: bytes, floor: FloorClaim, agrees: bytes
     ) -> GuardClaim:
         phase = self.phase
-        if phase is GuardPhase.BOUND and record is not None:
-            # What it is bound to outlives the file or the word that it came from.
+        bound = record is not None and not record.armed and record.generation != NO_GENERATION
+        if record is not None and bound:
+            # What it is bound to outlives the file or the word that it came from, and its fuse.
             kind = FloorKind.NEVER_SIGNED if record.hrs == NEVER else FloorKind.STATE
             floor = FloorClaim(kind, record.hrs, record.sign_bytes, record.accepted_at)
             agrees = birth_digest(record.generation, record.hrs, record.sign_bytes, record.accepted_at)

@@ -42,6 +42,11 @@ class GuardSite:
         return self.home.guard_file(self.chain_id)
 
     @property
+    def founders_file(self) -> Path:
+        """With whom the guard is bound to a birth, until the born marker says so."""
+        return self.path.with_name("founders.json")
+
+    @property
     def alone(self) -> bool:
         """Whether this replica is configured to be the only one."""
         return len(self.members) == 1

@@ -210,9 +210,31 @@ class TestArming:
             opened.guard.arm()
             assert record_of(opened.guard).sequence == sequence
 
-    def test_after_a_restart_it_needs_to_be_told_its_members_and_checks_them(self, site: GuardSite) -> None:
+    def test_a_restart_remembers_with_whom_it_is_bound(self, site: GuardSite) -> None:
         with unarmed(site) as opened:
             members = bind(opened.guard)
+        with unarmed(site) as again:
+            assert again.guard.members == members
+            again.guard.arm()
+        with started(site) as armed:
+            assert armed.guard.members == members
+
+    @pytest.mark.parametrize("founders", [None, b"", b"{}", "another's"])
+    def test_where_it_has_forgotten_them_it_is_told_and_checks(
+        self, site: GuardSite, tmp_path: Path, founders: bytes | str | None
+    ) -> None:
+        with unarmed(site) as opened:
+            members = bind(opened.guard)
+        match founders:
+            case None:
+                site.founders_file.unlink()
+            case bytes():
+                site.founders_file.write_bytes(founders)
+            case _:
+                other = make_site(tmp_path / "other", members=MEMBERS)
+                with unarmed(other) as opened:
+                    bind(opened.guard)
+                site.founders_file.write_bytes(other.founders_file.read_bytes())
         with unarmed(site) as again:
             assert again.guard.members == ()
             for wrong in ((), members[:2], (members[0], replace(members[1], identity=bytes(32)), members[2])):
