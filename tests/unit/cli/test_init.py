@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,78 @@ def test_the_home_may_be_given_by_variable(operator: Operator, monkeypatch: pyte
     monkeypatch.setenv("COMETKMS_HOME", str(operator.home))
     assert operator.run("init").code == 0
     assert (operator.home / "config.toml").exists()
+
+
+class TestOneOfSeveral:
+    LISTED = ("--id", "b", "--peer", "a=10.0.0.10:9430", "--peer", "b=10.0.0.11:9430", "--peer", "c=10.0.0.12:9430")
+
+    def test_its_own_pin_is_filled_in(self, operator: Operator) -> None:
+        assert operator.init(*self.LISTED).code == 0
+        pin = load_identity(operator.home / "priv" / "identity_key.json").public_key.hex()
+        assert tomllib.loads((operator.home / "config.toml").read_text())["peer"] == [
+            "a=10.0.0.10:9430",
+            f"b=10.0.0.11:9430#{pin}",
+            "c=10.0.0.12:9430",
+        ]
+
+    def test_the_pins_of_the_others_are_asked_for_next(self, operator: Operator) -> None:
+        operator.init(*self.LISTED)
+        ran = operator.at_home("config", "check")
+        assert ran.code == 2
+        assert "a at 10.0.0.10:9430 has no pin; run `cmkms identity show --home HOME` there" in ran.err
+        assert "b at 10.0.0.11:9430" not in ran.err
+
+    def test_with_the_pins_of_the_others_it_can_be_started_with(self, operator: Operator) -> None:
+        listed = f"a=10.0.0.10:9430#{'01' * 32},b=10.0.0.11:9430,c=10.0.0.12:9430#{'03' * 32}"
+        assert operator.init("--id", "b", "--peer", listed, "--raft-addr", ":9430").code == 0
+        config = load_config(Flags(home=str(operator.home)), {})
+        assert (len(config.peers), str(config.raft_addr), config.warnings) == (3, ":9430", ())
+
+    def test_on_loopback_no_pin_is_filled_in(self, operator: Operator) -> None:
+        operator.init("--id", "b", "--peer", "a=127.0.0.1:9430,b=127.0.0.1:9431")
+        assert [peer.pin for peer in load_config(Flags(home=str(operator.home)), {}).peers] == [None, None]
+
+    def test_it_says_what_to_do_next(self, operator: Operator) -> None:
+        text = operator.init(*self.LISTED).out
+        for words in (
+            "the home of one replica of a cluster",
+            f"On every machine: cmkms identity show --home {operator.home}",
+            "the same in every home",
+            "The key, the same for every replica",
+            "of one replica at least",
+            f"start one replica, once, with --never-signed {CHAIN}",
+            f"On every machine: cmkms start --home {operator.home}",
+        ):
+            assert words in text
+
+    def test_the_only_signer_may_be_listed_with_its_address(self, operator: Operator) -> None:
+        ran = operator.init("--peer", "node-0=10.0.0.10:9430")
+        assert (ran.code, "a replica that is the only signer" in ran.out) == (0, True)
+        assert str(load_config(Flags(home=str(operator.home)), {}).raft_addr) == "10.0.0.10:9430"
+
+    @pytest.mark.parametrize(
+        ("listed", "why"),
+        [
+            ("a=10.0.0.10:9430,c=10.0.0.12:9430", "names a, c, but not this replica, whose id is b"),
+            ("b=10.0.0.10:9430,b=10.0.0.12:9430", "names b twice"),
+            ("b=10.0.0.10:9430,c=10.0.0.10:9430", "names 10.0.0.10:9430 twice"),
+            ("b=10.0.0.10:9430,c", 'expected "id=host:port"'),
+        ],
+    )
+    def test_a_list_that_is_none_is_refused_before_anything_is_made(
+        self, operator: Operator, listed: str, why: str
+    ) -> None:
+        ran = operator.init("--id", "b", "--peer", listed)
+        assert (ran.code, why in ran.err) == (2, True)
+        assert not operator.home.exists()
+
+    def test_a_pin_of_its_own_that_is_another_is_refused(self, operator: Operator) -> None:
+        ran = operator.init("--id", "b", "--peer", f"a=10.0.0.10:9430,b=10.0.0.11:9430#{'ab' * 32}")
+        assert (ran.code, f"peer pins b to {'ab' * 32}, but the identity in this home is" in ran.err) == (2, True)
+        assert not (operator.home / "config.toml").exists()
+
+    def test_a_kept_identity_may_be_pinned(self, operator: Operator) -> None:
+        operator.init(*self.LISTED)
+        pin = load_identity(operator.home / "priv" / "identity_key.json").public_key.hex()
+        (operator.home / "config.toml").unlink()
+        assert operator.init("--id", "b", "--peer", f"a=10.0.0.10:9430,b=10.0.0.11:9430#{pin}").code == 0
