@@ -87,7 +87,9 @@ class Coordination:
         self._pending = View()
         self._propose_at = clock()
         self._heard: Lease | None = None
+        self._followed: tuple[str, int] | None = None
         self._handing_over_until: float | None = None
+        self._successor: str | None = None
         self._noted_term = 0
         self.skipped = 0
         owner = EngineOwner(self._say, self._led, self._apply, self._install, view.encode)
@@ -156,14 +158,18 @@ class Coordination:
         news = View.decode(delta)
         self._enter(lambda: self._learn(news))
 
-    def hand_over(self) -> bool:
-        """Give the leadership to the most advanced connected follower. False if this member leads not, or alone.
+    def hand_over(self, to: str | None = None) -> bool:
+        """Give the leadership to a connected follower, the most advanced one if it is all the same.
+
+        False if this member does not lead, or has no link to it.
 
         True means that it is tried, for a quarter of a second at most, and that the lease is given up as the follower
         is asked; `changed` tells.
         """
-        if not self._engine.leads or not self._elections.linked:
+        linked = self._elections.linked
+        if not self._engine.leads or not linked or (to is not None and to not in linked):
             return False
+        self._successor = to
         self._handing_over_until = self._clock() + _HAND_OVER_PATIENCE
         self._enter(self._try_hand_over)
         return True
@@ -271,6 +277,10 @@ class Coordination:
         if message.term < self._engine.term:
             self._say(leader, NewerTerm(self._engine.term))
             return
+        if self._followed != (leader, message.term):
+            # What the last leader was told of may not have reached a majority.
+            self._followed = leader, message.term
+            self._pending.merge(self._view)
         self._engine.follow(leader, message)
         now = self._clock()
         self._elections.hear(leader, now)
@@ -344,7 +354,7 @@ class Coordination:
         if now >= self._handing_over_until:
             self._handing_over_until = None
             return
-        successor = self._engine.hand_over()
+        successor = self._engine.hand_over(self._successor)
         if successor is not None:
             self._elections.handed_over(successor, now)
 
@@ -366,8 +376,8 @@ class Coordination:
             self._pending.merge(news)
 
     def _told(self, news: View) -> None:
-        """Merge what another member says. The leader sees to it that all hear of it."""
-        if self._view.merge(news) and self._engine.leads:
+        """Merge what another member says. The leader, then or later, sees to it that all hear of it."""
+        if self._view.merge(news):
             self._pending.merge(news)
 
     def _replicate(self) -> None:

@@ -178,12 +178,12 @@ class Engine:
                 message = Acknowledge(message.term, message.sent, self._journal.first_index, reset=True, success=False)
         self._hand_in(member, message)
 
-    def hand_over(self) -> str | None:
-        """Ask the most advanced connected follower to take over, and lead no more. None: it lacks an entry yet."""
+    def hand_over(self, to: str | None) -> str | None:
+        """Ask a follower, or the most advanced one, to take over, and lead no more. None: it lacks an entry yet."""
         self._transport.take_sent()
         results: list[int] = []
         with running_on(self._clock):
-            self._raft.transferLeadership(None, lambda _, reason: results.append(reason))
+            self._raft.transferLeadership(self._nodes[to] if to else None, lambda _, reason: results.append(reason))
         sent = self._transport.take_sent()
         if results != [FAIL_REASON.SUCCESS] or sent is None:
             return None

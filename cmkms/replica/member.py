@@ -224,7 +224,7 @@ class Replica:
         """Tell the others of this replica; every `BEAT_SECONDS`."""
         self._send_status()
         self._go_on()
-        if self.coordination.holds and (better := self._placement.better()) and self.coordination.hand_over():
+        if self.coordination.holds and (better := self._placement.better()) and self.coordination.hand_over(better):
             self._log.info("the lease is offered to a replica that is better placed", to=better)
 
     def announce(self) -> None:
