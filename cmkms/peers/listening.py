@@ -42,15 +42,25 @@ class Door:
     fatal: Callable[[BaseException], None]
 
 
+@dataclass(slots=True)
+class _Stranger:
+    """A caller that has not said hello yet. `session` is there once TLS is done."""
+
+    sock: socket.socket
+    host: str
+    session: Session | None = None
+
+
 class Listener:
     """Serves one listening socket, which is its own from here on, until `close`."""
 
     def __init__(self, sock: socket.socket, door: Door) -> None:
+        self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._door = door
-        self._strangers: dict[asyncio.Task[None], str] = {}
-        self._accepting = asyncio.create_task(self._accept(), name="peers: accept")
-        self._accepting.add_done_callback(self._failed)
+        self._strangers: dict[asyncio.Task[None], _Stranger] = {}
+        self._pause: asyncio.TimerHandle | None = None
+        self._loop.add_reader(sock.fileno(), self._ready)
 
     @property
     def port(self) -> int:
@@ -60,62 +70,62 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening at once, and drop everyone who has not said hello."""
-        self._accepting.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         for task in list(self._strangers):
             task.cancel()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(self._sock)
-            except ConnectionError:
-                continue
-            except OSError:
-                await asyncio.sleep(_EXHAUSTED_SECONDS)
-                continue
-            if len(self._strangers) >= MAX_STRANGERS:
-                self._push_out(next(iter(self._strangers)))
-            host = str(address[0]).removeprefix("::ffff:")
-            task = asyncio.create_task(self._let_in(sock, host))
-            self._strangers[task] = host
-            task.add_done_callback(self._done)
+    def _ready(self) -> None:
+        try:
+            self._accept()
+        except Exception as error:  # noqa: BLE001 - the event loop would swallow a bug
+            self._door.fatal(error)
+
+    def _accept(self) -> None:
+        try:
+            sock, address = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        except OSError:
+            reader = self._sock.fileno()
+            self._loop.remove_reader(reader)
+            self._pause = self._loop.call_later(_EXHAUSTED_SECONDS, self._loop.add_reader, reader, self._ready)
+            return
+        if len(self._strangers) >= MAX_STRANGERS:
+            self._push_out(next(iter(self._strangers)))
+        stranger = _Stranger(sock, str(address[0]).removeprefix("::ffff:"))
+        task = self._loop.create_task(self._let_in(stranger))
+        self._strangers[task] = stranger
+        task.add_done_callback(lambda done: self._left(done, stranger))
 
     def _push_out(self, oldest: asyncio.Task[None]) -> None:
-        host = self._strangers.pop(oldest)
         oldest.cancel()
-        self._door.turned_away(host, f"more than {MAX_STRANGERS} callers that do not say hello", None)
+        why = f"more than {MAX_STRANGERS} callers that do not say hello"
+        self._door.turned_away(self._strangers.pop(oldest).host, why, None)
 
-    async def _let_in(self, sock: socket.socket, host: str) -> None:
-        """See one caller through. Leaves as soon as it is known, or gone."""
-        session: Session | None = None
+    async def _let_in(self, stranger: _Stranger) -> None:
+        """See one caller through. Returns as soon as it is known, or gone."""
         try:
-            accept_options(sock)
-            session = await self._shake_hands(sock, host)
-            await session.settled
+            accept_options(stranger.sock)
+            stranger.session = await self._shake_hands(stranger)
+            await stranger.session.settled
         except TimeoutError:
-            self._door.turned_away(host, f"no TLS handshake within {HANDSHAKE_SECONDS:.0f} s", None)
+            self._door.turned_away(stranger.host, f"no TLS handshake within {HANDSHAKE_SECONDS:.0f} s", None)
         except ssl.SSLError as error:
-            self._door.turned_away(host, "", error)
+            self._door.turned_away(stranger.host, "", error)
         except OSError:
             # It hung up: so do the peers that only look whether somebody listens here.
             pass
-        except asyncio.CancelledError:
-            if session is not None:
-                session.end("it did not say hello, and others want in")
-            raise
-        finally:
-            if session is None:
-                sock.close()
 
-    async def _shake_hands(self, sock: socket.socket, host: str) -> Session:
+    async def _shake_hands(self, stranger: _Stranger) -> Session:
         # uvloop returns its own protocol where asyncio returns ours.
-        session = self._door.session(host)
+        session = self._door.session(stranger.host)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            await asyncio.get_running_loop().connect_accepted_socket(
+            await self._loop.connect_accepted_socket(
                 lambda: session,
-                sock,
+                stranger.sock,
                 ssl=self._door.context(),
                 # Ours comes first: the loop's ends in an error that cannot be told from others.
                 ssl_handshake_timeout=_LATER_THAN_OURS,
@@ -123,10 +133,11 @@ class Listener:
             )
         return session
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _left(self, task: asyncio.Task[None], stranger: _Stranger) -> None:
         self._strangers.pop(task, None)
-        self._failed(task)
-
-    def _failed(self, task: asyncio.Task[None]) -> None:
+        if stranger.session is None:
+            stranger.sock.close()
+        elif task.cancelled() and not stranger.session.up:
+            stranger.session.end("it did not say hello, and others want in")
         if not task.cancelled() and (error := task.exception()) is not None:
             self._door.fatal(error)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
 from cmkms.config import HostPort, Peer
 from cmkms.keys.identity import Identity
-from cmkms.peers.messages import Hello, HelloMember, Message
+from cmkms.peers.messages import Hello, HelloMember, Message, Status
 from cmkms.peers.network import PeerNetwork
 
 PATIENCE = 5.0
 """Seconds that a test waits for what has to happen; far more than it takes."""
 IDS = ("node-0", "node-1", "node-2")
+HEARTBEAT = Status(0, "", (), 0, ())
 
 
 async def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
@@ -44,6 +47,7 @@ class Replica:
     bugs: list[BaseException] = field(default_factory=list[BaseException])
     answers: Callable[[str, Message], Message | None] = lambda _member, _message: None
     network: PeerNetwork | None = None
+    beating: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------------------------------------- PeerHandlers
 
@@ -65,6 +69,8 @@ class Replica:
         self.events.append(("refused", member))
 
     def received(self, member: str, message: Message) -> None:
+        if message == HEARTBEAT:
+            return
         self.messages.append((member, message))
         answer = self.answers(member, message)
         if answer is not None:
@@ -103,9 +109,22 @@ class Replica:
             self.me, self.identity, self.peers, self.address, self.boot, self, self, self.bugs.append
         )
         await self.network.start()
+        self.beating = asyncio.create_task(self.beat(self.network))
         return self
 
+    async def beat(self, network: PeerNetwork) -> None:
+        """Send heartbeats, as the rest of a replica does."""
+        while True:
+            for peer in self.peers:
+                network.send(peer.id, HEARTBEAT)
+            await asyncio.sleep(0.2)
+
+    def fall_silent(self) -> None:
+        if self.beating is not None:
+            self.beating.cancel()
+
     async def stop(self) -> None:
+        self.fall_silent()
         if self.network is not None:
             await self.network.stop()
             self.network = None
@@ -132,5 +151,45 @@ def identity() -> Identity:
     return Identity.from_seed(os.urandom(32))
 
 
-def without_pins(peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    return tuple(replace(peer, pin=None) for peer in peers)
+def free_port() -> int:
+    """A port of 127.0.0.1 at which nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def cluster(size: int = 2, *, pinned: bool = True) -> list[Replica]:
+    """Replicas of one cluster, none of them started."""
+    identities = {member: identity() for member in IDS[:size]}
+    peers = tuple(
+        Peer(member, HostPort("127.0.0.1", free_port()), one.public_key.hex() if pinned else None)
+        for member, one in identities.items()
+    )
+    return [Replica(member, one, peers) for member, one in identities.items()]
+
+
+def with_pin(peers: tuple[Peer, ...], member: str, pin: str | None) -> tuple[Peer, ...]:
+    """The same peer list, but for one pin."""
+    return tuple(replace(peer, pin=pin) if peer.id == member else peer for peer in peers)
+
+
+@contextlib.asynccontextmanager
+async def running(*replicas: Replica) -> AsyncIterator[None]:
+    """Start replicas, stop them in the end, and see that no bug was found meanwhile."""
+    try:
+        for replica in replicas:
+            await replica.start()
+        yield
+    finally:
+        for replica in replicas:
+            await replica.stop()
+    assert [replica.bugs for replica in replicas] == [[] for _ in replicas]
+
+
+@contextlib.asynccontextmanager
+async def meshed(*replicas: Replica) -> AsyncIterator[None]:
+    """As `running`, and each has met all others."""
+    async with running(*replicas):
+        await eventually(lambda: all(len(one.connected()) == len(replicas) - 1 for one in replicas))
+        yield
