@@ -39,6 +39,8 @@ def _parts(body: StatusBody) -> list[RenderableType]:
     parts: list[RenderableType] = [_verdict(body), _replica(body)]
     if body.peers:
         parts.append(_peers(body))
+    if any(peer.detail for peer in body.peers):
+        parts.append(_peer_details(body))
     parts += [_chain(chain) for chain in body.chains]
     return parts
 
@@ -74,9 +76,12 @@ def _peers(body: StatusBody) -> Table:
         for number, guard in enumerate(guards):
             own = _peer_cells(peer) if number == 0 else (_text(""),) * 4
             table.add_row(*own, *_guard_cells(guard, len(body.chains)), _text(peer.release if number == 0 else ""))
-        if peer.detail:
-            table.add_row(_text(""), Text(printable(peer.detail), style="yellow"))
     return table
+
+
+def _peer_details(body: StatusBody) -> Text:
+    lines = [f"{peer.id}: {peer.detail}" for peer in body.peers if peer.detail]
+    return Text("\n".join(printable(line) for line in lines), style="yellow")
 
 
 def _peer_cells(peer: PeerBody) -> tuple[Text, ...]:
