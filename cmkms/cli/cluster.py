@@ -108,11 +108,10 @@ def _tell(wanted: HomeSet, members: tuple[Peer, ...], stands: str, *, new_key: b
         typer.echo(f"Each holds the state {stands} (height/round/step): right only if the old signer had been stopped")
         typer.echo("when it was copied, and never starts again.")
     on_loopback = all(member.addr.is_loopback for member in members)
-    steps = [] if on_loopback else [_copy_step(wanted)]
-    steps += _key_steps(wanted, new_key=new_key)
     missing = [name for name in ("chain_id", "validator_addr") if not getattr(wanted.flags, name)]
-    if missing:
-        steps.append(f"Write {' and '.join(missing)} into the config.toml of every home.")
+    steps = [f"Write {' and '.join(missing)} into the config.toml of every home."] if missing else []
+    steps += [] if on_loopback else [_copy_step(wanted)]
+    steps += _key_steps(wanted, new_key=new_key)
     steps.append(_start_step(wanted, new_key=new_key, on_loopback=on_loopback))
     if not on_loopback:
         steps.append(_destroy_step(wanted))
@@ -142,20 +141,19 @@ def _key_steps(wanted: HomeSet, *, new_key: bool) -> list[str]:
 
 
 def _start_step(wanted: HomeSet, *, new_key: bool, on_loopback: bool) -> str:
-    homes = [shlex.quote(str(wanted.path(node))) for node in wanted.nodes] if on_loopback else [_HOME, _HOME]
     chain = shlex.quote(wanted.flags.chain_id) if wanted.flags.chain_id else "CHAIN"
-    commands = [f"cmkms start --home {home}" for home in homes]
-    if new_key:
-        commands[0] += f" --never-signed {chain}"
-        notes = ["the first time; later without --never-signed", *[""] * (len(homes) - 1)]
-    else:
-        notes = [""] * len(homes)
-    if not on_loopback:
-        notes = [f"on one machine, {notes[0]}", "on the others"] if new_key else ["on every machine"]
+    homes = [shlex.quote(str(wanted.path(node))) for node in wanted.nodes] if on_loopback else [_HOME]
     lines = ["Start all of them: their guards are born together, and from then on a majority signs."]
-    lines += [command + (f"    ({note})" if note else "") for command, note in zip(commands, notes, strict=False)]
-    if wanted.state is None and not new_key:
-        lines.append(f"If the key has never signed: one of them, the first time, with --never-signed {chain}")
+    if new_key:
+        where = "" if on_loopback else "on one machine, "
+        once = f"({where}the first time; later without --never-signed)"
+        lines.append(f"cmkms start --home {homes[0]} --never-signed {chain}    {once}")
+        lines += [f"cmkms start --home {home}" for home in homes[1:]]
+        lines += [] if on_loopback else [f"cmkms start --home {_HOME}    (on the others)"]
+    else:
+        lines += [f"cmkms start --home {home}" + ("" if on_loopback else "    (on every machine)") for home in homes]
+        if wanted.state is None:
+            lines.append(f"If the key has never signed: one of them, the first time, with --never-signed {chain}")
     lines.append(f"cmkms cluster wait --home {homes[0]}    (until the cluster can sign)")
     return "\n".join(lines)
 
