@@ -170,11 +170,13 @@ class _Founding:
         armed = [one for one in self._others.values() if _came_to(one.claim) is GuardPhase.ARMED]
         if any(one.claim.generation == generation for one in armed):
             return self._arm(generation)
-        why = self._foreign() or self._outlived() or self._bound_elsewhere(generation, digest) or self._made_anew()
-        if why:
+        if why := self._foreign() or self._outlived():
             return Stuck(why)
         if waits := self._waits():
+            # Whoever is not there may be armed, and then this guard arms too: to begin anew now would lose it.
             return Wait(waits)
+        if why := self._bound_elsewhere(generation, digest) or self._made_anew():
+            return Stuck(why)
         if self._candidate_generation() != generation:
             return Stuck(self._unfinishable("another replica came back with another guard file"))
         late = [member for member, one in self._others.items() if _came_to(one.claim) is not GuardPhase.BOUND]
@@ -287,7 +289,7 @@ class _Founding:
             f"by {_and(never)}, this key has never signed on {self._chain_id}, but {states[0]} has a state at {given}"
         )
         if self._bound_ones():
-            return self._unfinishable(wrong)
+            return "" if self._missing else self._unfinishable(wrong)
         return f"{wrong}: one of them is wrong. Correct it and start that replica again; nothing is fixed yet"
 
     def _giving(self, kind: FloorKind) -> list[str]:
