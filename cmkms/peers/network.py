@@ -91,6 +91,7 @@ class PeerNetwork:
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._skipped = 0
         # Spreads redials; nothing secret.
         self._random = random.Random()  # noqa: S311
         self.fatal = fatal
@@ -138,6 +139,11 @@ class PeerNetwork:
         """Return the state of the connection to each other member, in the order of the peer list."""
         now = asyncio.get_running_loop().time()
         return tuple(link.status(now) for link in self._links.values())
+
+    @property
+    def skipped(self) -> int:
+        """Optional messages of newer releases that were received and not understood."""
+        return self._skipped + sum(link.session.skipped for link in self._links.values() if link.session is not None)
 
     @property
     def port(self) -> int:
@@ -194,6 +200,7 @@ class PeerNetwork:
         if link.session is not session:
             self._trouble(link, LinkState.REFUSED if session.declined else LinkState.UNREACHABLE, session.why)
             return
+        self._skipped += session.skipped
         link.disconnected(session.why)
         self._observer.connection(link.id, LinkState.REFUSED if session.declined else LinkState.ENDED, session.why)
         self._handlers.peer_down(link.id, session.why)
