@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,23 +77,19 @@ def _watch(address: HostPort, seconds: float, output: OutputFormat) -> None:
     from cmkms.errors import UnavailableError
 
     console = Console()
-    try:
+    with suppress(KeyboardInterrupt):
         while True:
             try:
                 answer = ask(address)
             except UnavailableError as error:
-                answer = None
-                trouble = str(error)
+                typer.echo(printable(str(error)), err=True)
             else:
-                trouble = ""
-            if output is OutputFormat.JSON:
-                typer.echo(answer.text if answer else trouble, err=answer is None)
-            else:
-                console.clear()
-                _show(answer.body) if answer else typer.echo(printable(trouble))
+                if output is OutputFormat.JSON:
+                    typer.echo(answer.text)
+                else:
+                    console.clear()
+                    _show(answer.body)
             time.sleep(seconds)
-    except KeyboardInterrupt:
-        return
 
 
 def _show(body: StatusBody) -> None:

@@ -78,8 +78,17 @@ class HostPort:
         return self.host == "localhost"
 
     def reached_at(self, other: HostPort) -> bool:
-        """Whether whoever listens here is plainly reached at `other`."""
-        return self.port == other.port and (self.is_every_interface or self.host == other.host)
+        """Whether whoever listens here may be reached at `other`. Which address a name has is not asked."""
+        if self.port != other.port:
+            return False
+        return self.is_every_interface or self.host == other.host or not (self._is_numeric and other._is_numeric)
+
+    @property
+    def _is_numeric(self) -> bool:
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(self.host)
+            return True
+        return False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -492,11 +492,11 @@ class TestWarnings:
             "4 replicas go on without 1, just as 3 do; use 3, or 5, which go on without 2",
         )
 
-    @pytest.mark.parametrize("addr", ["10.0.0.10:9430", ":9430", "0.0.0.0:9430", "[::]:9430"])
+    @pytest.mark.parametrize("addr", ["10.0.0.10:9430", ":9430", "0.0.0.0:9430", "[::]:9430", "kms-a.internal:9430"])
     def test_to_listen_where_the_others_look_is_nothing_to_warn_of(self, tmp_path: Path, addr: str) -> None:
         assert load(tmp_path, GOOD, raft_addr=addr, peer=peers(3)).warnings == ()
 
-    @pytest.mark.parametrize("addr", ["10.0.0.99:9430", ":9431"])
+    @pytest.mark.parametrize("addr", ["10.0.0.99:9430", ":9431", "kms-a.internal:9431"])
     def test_to_listen_elsewhere_is_only_right_behind_nat(self, tmp_path: Path, addr: str) -> None:
         (warning,) = load(tmp_path, GOOD, raft_addr=addr, peer=peers(3)).warnings
         assert f"listens at {addr} (raft_addr), but the others look for it at 10.0.0.10:9430 (peer)" in warning
