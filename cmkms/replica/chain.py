@@ -12,7 +12,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from cmkms.errors import DiskError
+from cmkms.errors import BrokenInvariantError, DiskError
 from cmkms.guard.accepting import GuardService
 from cmkms.guard.birth import UnarmedGuard, after_arming
 from cmkms.guard.born import BornMarker
@@ -179,7 +179,7 @@ class ReplicaChain:
             return False
         changed = False
         for _ in range(_MOST_STEPS):
-            if not self._step(self.guard):
+            if self.majority is not None or not self._step(self.guard):
                 break
             changed = True
         return changed
@@ -256,6 +256,8 @@ class ReplicaChain:
             self._born(marker.generation, marker.members)
 
     def _born(self, generation: GenerationId, members: tuple[Member, ...]) -> None:
+        if self.majority is not None:
+            raise BrokenInvariantError(f"the guards of {self.chain_id} are born twice")
         around, site = self._around, self._place.site
         electorate = Electorate(self.chain_id, site.key_hash, generation, members)
         self.majority = MajorityQuorum(around.me, electorate, self, around.timer, first_rpc=around.first_rpc)
