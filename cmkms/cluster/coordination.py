@@ -31,15 +31,13 @@ from cmkms.cluster.codec import (
 from cmkms.cluster.elections import Elections
 from cmkms.cluster.engine import Engine, EngineOwner
 from cmkms.cluster.lease import Lease, Mandate
+from cmkms.cluster.sharing import Sharing
 from cmkms.cluster.terms import TermStore
 from cmkms.cluster.timing import Timing
 from cmkms.cluster.view import LeaseTaken, View
 from cmkms.errors import BrokenInvariantError, PeerError
 
 __all__ = ["Coordination", "Lease"]
-
-_PROPOSE_EVERY: Final = 0.1
-"""Seconds between proposals: a chain signs a few times a second, and the newest state replaces those before it."""
 
 _HAND_OVER_PATIENCE: Final = 0.25
 """Seconds for a follower to catch up, when asked to take over: it lacks one entry at most, that is a round trip."""
@@ -84,15 +82,14 @@ class Coordination:
         self._others = frozenset(members) - {me}
         self._me, self._timing, self._clock, self._send = me, timing, clock, send
         self._view, self._changed = view, changed
-        self._pending = View()
-        self._propose_at = clock()
+        self._sharing = Sharing(view, clock())
         self._heard: Lease | None = None
         self._followed: tuple[str, int] | None = None
         self._handing_over_until: float | None = None
         self._successor: str | None = None
+        self._aside = False
         self._noted_term = 0
-        self.skipped = 0
-        owner = EngineOwner(self._say, self._led, self._apply, self._install, view.encode)
+        owner = EngineOwner(self._say, self._led, self._sharing.apply, self._install, view.encode)
         self._mandate = Mandate(me, members, timing)
         self._engine = Engine(me, members, timing, clock, terms, owner)
         restarted = self._engine.term > 0
@@ -120,6 +117,11 @@ class Coordination:
     def holds(self) -> bool:
         """Whether this member holds the lease at this very moment."""
         return self._mandate.lease(self._clock()) is not None
+
+    @property
+    def skipped(self) -> int:
+        """How many committed changes could not be read here: another release wrote them."""
+        return self._sharing.skipped
 
     @property
     def view(self) -> View:
@@ -156,7 +158,7 @@ class Coordination:
     def release(self, delta: bytes) -> None:
         """Merge a delta (`encode_release`) here now, and everywhere within a moment. Raises PeerError if malformed."""
         news = View.decode(delta)
-        self._enter(lambda: self._learn(news))
+        self._enter(lambda: self._sharing.learn(news))
 
     def hand_over(self, to: str | None = None) -> bool:
         """Give the leadership to a connected follower, the most advanced one if it is all the same.
@@ -173,6 +175,10 @@ class Coordination:
         self._handing_over_until = self._clock() + _HAND_OVER_PATIENCE
         self._enter(self._try_hand_over)
         return True
+
+    def stand_aside(self, aside: bool) -> None:
+        """Never coordinate while this is set: a lease held is handed over, and none is sought (a blown fuse)."""
+        self._aside = aside
 
     # -------------------------------------------------------------------------------------------------- one at a time
 
@@ -205,7 +211,7 @@ class Coordination:
         lease = self._mandate.lease(self._clock())
         if lease is not None and lease.term != self._noted_term:
             self._noted_term = lease.term
-            self._learn(View(taken=[LeaseTaken(lease.term, self._me)]))
+            self._sharing.learn(View(taken=[LeaseTaken(lease.term, self._me)]))
 
     # ---------------------------------------------------------------------------------------------------- links, time
 
@@ -229,11 +235,13 @@ class Coordination:
             self._heard = None
 
     def _tick(self) -> None:
+        if self._aside and self._handing_over_until is None:
+            self.hand_over()
         self._try_hand_over()
-        self._replicate()
+        self._share()
         self._engine.tick()
         now = self._clock()
-        if not self._engine.leads and self._elections.due(now):
+        if not self._aside and not self._engine.leads and self._elections.due(now):
             self._ask_for_pre_votes(now)
 
     def _ask_for_pre_votes(self, now: float) -> None:
@@ -271,16 +279,15 @@ class Coordination:
             case NewerTerm():
                 self._told_of_newer_term(message)
             case ShareView():
-                self._told(View.decode(message.view))
+                self._sharing.learn(View.decode(message.view))
 
     def _follow(self, leader: str, message: AppendEntries | InstallView) -> None:
         if message.term < self._engine.term:
             self._say(leader, NewerTerm(self._engine.term))
             return
         if self._followed != (leader, message.term):
-            # What the last leader was told of may not have reached a majority.
             self._followed = leader, message.term
-            self._pending.merge(self._view)
+            self._sharing.start_over(self._clock())
         self._engine.follow(leader, message)
         now = self._clock()
         self._elections.hear(leader, now)
@@ -298,7 +305,7 @@ class Coordination:
             self._heard = None
 
     def _asked_to_take_over(self, leader: str, request: TimeoutNow) -> None:
-        if self._engine.leader != leader or request.term != self._engine.term:
+        if self._aside or self._engine.leader != leader or request.term != self._engine.term:
             return
         self._heard = None
         self._engine.stand(transfer=True)
@@ -341,8 +348,7 @@ class Coordination:
             self._mandate.begin(self._engine.term, now)
             self._elections.won(now)
             self._heard = None
-            self._pending.merge(self._view)
-            self._propose_at = now
+            self._sharing.start_over(now)
         else:
             self._mandate.end()
             self._elections.lost(now)
@@ -360,37 +366,17 @@ class Coordination:
 
     # ------------------------------------------------------------------------------------------------------------ view
 
-    def _apply(self, delta: bytes) -> None:
-        """Merge a committed change. What another release wrote may not be readable here: it is left out."""
-        try:
-            self._view.merge(delta)
-        except PeerError:
-            self.skipped += 1
-
     def _install(self, view: bytes) -> None:
         self._view.merge(view)
 
-    def _learn(self, news: View) -> None:
-        """Merge what is known here first, to be said to the others."""
-        if self._view.merge(news):
-            self._pending.merge(news)
-
-    def _told(self, news: View) -> None:
-        """Merge what another member says. The leader, then or later, sees to it that all hear of it."""
-        if self._view.merge(news):
-            self._pending.merge(news)
-
-    def _replicate(self) -> None:
+    def _share(self) -> None:
+        """Put what is new into the log, or tell the leader of it. It waits where neither is possible."""
         now = self._clock()
-        if not self._pending or now < self._propose_at or self._handing_over_until is not None:
+        if not self._sharing.due(now) or self._handing_over_until is not None:
             return
         leader = self._engine.leader
         if self._engine.leads and self._engine.has_room:
-            for part in self._pending.parts():
+            for part in self._sharing.take(now).parts():
                 self._engine.propose(part)
         elif leader is not None and leader in self._elections.linked:
-            self._say(leader, ShareView(self._pending.encode()))
-        else:
-            return
-        self._pending = View()
-        self._propose_at = now + _PROPOSE_EVERY
+            self._say(leader, ShareView(self._sharing.take(now).encode()))

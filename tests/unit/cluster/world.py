@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from random import Random
 
@@ -23,6 +24,8 @@ DELAY = 0.0005
 """Seconds that a message takes."""
 REDIAL = 0.002
 """Seconds until an ended link was dialled again and refused."""
+UNNOTICED = 0.6
+"""Seconds until an end is noticed that the other side could not tell."""
 
 NAMES = ("node-0", "node-1", "node-2", "node-3", "node-4")
 
@@ -48,6 +51,15 @@ class Member:
         return self.coordination
 
 
+@dataclass
+class Link:
+    """One session: `up` are the ends that were told of it, `held` what does not arrive for now."""
+
+    up: set[str] = field(default_factory=set)
+    held: list[Callable[[], None]] = field(default_factory=list)
+    ended: bool = False
+
+
 class World:
     def __init__(self, count: int = 3, *, seed: int = 1, ttl: float = 0.4, delay: float = DELAY) -> None:
         self.now = 100.0
@@ -55,15 +67,15 @@ class World:
         self.random = Random(seed)
         self.delay = delay
         self.members = {name: Member(name) for name in NAMES[:count]}
-        self.links: dict[frozenset[str], int] = {}
+        self.links: dict[frozenset[str], Link] = {}
         self.cut: set[tuple[str, str]] = set()
         self.lost = 0.0
         self.sent = 0
         self.log: list[tuple[float, str]] = []
         self.drop: Callable[[str, str, bytes], bool] = lambda _from, _to, _data: False
         self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._believed: dict[tuple[str, str], Link] = {}
         self._count = 0
-        self._sessions = 0
 
     # ------------------------------------------------------------------------------------------------ what happens
 
@@ -99,9 +111,9 @@ class World:
         member.life += 1
         for pair in [pair for pair in self.links if name in pair]:
             (other,) = pair - {name}
-            self.links.pop(pair)
-            self._later(other, self.delay, lambda peer: peer.peer_down(name, goodbye=goodbye))
-            if refuses:
+            unheard = (name, other) in self.cut
+            self._end(pair, {other: UNNOTICED if unheard else self.delay}, goodbye=goodbye)
+            if refuses and not unheard:
                 self._later(other, self.delay + REDIAL, lambda peer: peer.peer_refused(name))
 
     def restart(self, name: str) -> None:
@@ -114,19 +126,39 @@ class World:
         pair = frozenset((one, other))
         if pair in self.links or None in (self.members[one].coordination, self.members[other].coordination):
             return
-        self._sessions += 1
-        self.links[pair] = self._sessions
-        self._later(one, 0.0, lambda peer: peer.peer_up(other))
-        self._later(other, 0.0, lambda peer: peer.peer_up(one))
+        link = self.links[pair] = Link()
+        wait = UNNOTICED if (one, other) in self.cut or (other, one) in self.cut else 2 * self.delay
+        for end, far in ((one, other), (other, one)):
+            self._later(end, wait, partial(self._up, link=link, end=end, far=far))
+
+    def _up(self, coordination: Coordination, link: Link, end: str, far: str) -> None:
+        if not link.ended:
+            if (end, far) in self._believed:
+                coordination.peer_down(far)
+            self._believed[end, far] = link
+            link.up.add(end)
+            coordination.peer_up(far)
+
+    def _down(self, coordination: Coordination, link: Link, end: str, far: str, *, goodbye: bool) -> None:
+        if self._believed.get((end, far)) is link:
+            del self._believed[end, far]
+            coordination.peer_down(far, goodbye=goodbye)
 
     def unlink(self, one: str, other: str) -> None:
         """The link ends, with both processes alive."""
-        if self.links.pop(frozenset((one, other)), None) is not None:
-            self._later(one, 0.0, lambda peer: peer.peer_down(other))
-            self._later(other, 0.0, lambda peer: peer.peer_down(one))
+        self._end(frozenset((one, other)), {one: 0.0, other: 0.0})
+
+    def _end(self, pair: frozenset[str], told: dict[str, float], *, goodbye: bool = False) -> None:
+        link = self.links.pop(pair, None)
+        if link is None:
+            return
+        link.ended = True
+        for end, wait in told.items():
+            (far,) = pair - {end}
+            self._later(end, wait, partial(self._down, link=link, end=end, far=far, goodbye=goodbye))
 
     def silence(self, one: str, other: str, *, both: bool = True) -> None:
-        """What `one` says to `other` is lost, though their link seems to be there."""
+        """What `one` says to `other` does not arrive before `heal`, and only if their link lasts that long."""
         self.cut.add((one, other))
         if both:
             self.cut.add((other, one))
@@ -137,7 +169,12 @@ class World:
                 self.silence(name, other)
 
     def heal(self) -> None:
+        """Everything arrives again, also what was said meanwhile, and everybody alive is linked."""
         self.cut.clear()
+        for link in self.links.values():
+            for arrive in link.held:
+                self.at(self.now + self.delay, arrive)
+            link.held.clear()
         for one, other in combinations(sorted(self.members), 2):
             self.link(one, other)
 
@@ -165,6 +202,7 @@ class World:
     def _start(self, name: str) -> None:
         member = self.members[name]
         member.life += 1
+        self._believed = {ends: link for ends, link in self._believed.items() if ends[0] != name}
 
         def changed() -> None:
             now = member.alive
@@ -194,21 +232,24 @@ class World:
         self.at(self.now + wait, tick)
 
     def _send(self, sender: str, to: str, data: bytes) -> bool:
-        session = self.links.get(frozenset((sender, to)))
-        if session is None:
+        link = self.links.get(frozenset((sender, to)))
+        if link is None or sender not in link.up:
             return False
         self.sent += 1
-        if (sender, to) in self.cut or self.drop(sender, to, data) or self.random.random() < self.lost:
+        if self.drop(sender, to, data) or self.random.random() < self.lost:
             return True
 
         def arrive() -> None:
-            if self.links.get(frozenset((sender, to))) == session:
+            if not link.ended and to in link.up:
                 try:
                     self.members[to].alive.received(sender, data)
                 except PeerError:
                     self.members[to].refused_data += 1
 
-        self.at(self.now + self.delay, arrive)
+        if (sender, to) in self.cut:
+            link.held.append(arrive)
+        else:
+            self.at(self.now + self.delay, arrive)
         return True
 
     def _later(self, name: str, wait: float, event: Callable[[Coordination], None]) -> None:
