@@ -40,7 +40,8 @@ def check(flags: Flags) -> None:
     for warning in config.warnings:
         typer.echo(f"Warning: {warning}")
     if not os.path.lexists(config.home.identity_file):
-        typer.echo(f"Still missing: the identity for connections, {config.home.identity_file}; cmkms init makes one")
+        typer.echo(f"Still missing: the identity for connections, {config.home.identity_file}")
+        typer.echo("  take it from the backup, or from a new home (cmkms init) if no guard was born with it")
     for chain in config.chains:
         if not os.path.lexists(chain.key_file):
             typer.echo(f"Still missing: the consensus key of {chain.id}, {chain.key_file}")

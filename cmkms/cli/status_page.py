@@ -120,7 +120,8 @@ def _chain(chain: ChainBody) -> Table:
 
 def _guard(guard: GuardBody) -> Text:
     of = f" of {', '.join(guard.members)}" if guard.members else ""
-    sealed = "  sealed" if guard.sealed else ""
+    # Every guard begins sealed at 0/0/0, where nothing can be signed anyway.
+    sealed = "  sealed" if guard.sealed and guard.height else ""
     line = Text(printable(guard.state), style=_state_style(guard.state))
     at = f"  at {guard.height}/{guard.round}/{guard.step}{sealed}  generation {guard.generation}{of}"
     return line.append(printable(at), style="not bold default")

@@ -92,6 +92,14 @@ class TestThePage:
         assert "not connected  never" in out
         assert "connection refused" in out
 
+    @pytest.mark.parametrize(("height", "shown"), [(20, True), (0, False)])
+    def test_a_seal_is_shown_where_it_matters(
+        self, operator: Operator, served: Served, height: int, *, shown: bool
+    ) -> None:
+        guard = replace(CHAIN.guard, height=height, sealed=True)
+        served.status = replace(STATUS, chains=(replace(CHAIN, guard=guard),))
+        assert (f"at {height}/0/3  sealed" in ask(operator, served).out) is shown
+
     def test_a_long_reason_is_shown_whole(self, operator: Operator, served: Served) -> None:
         reason = "its list of members differs from ours: " + "node-2 has another pin there, " * 12 + "END"
         served.status = replace(STATUS, peers=(peer("b", detail=reason),))
