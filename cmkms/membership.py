@@ -24,6 +24,7 @@ from cmkms.keys.identity import Identity
 from cmkms.peers.journal import PeerJournal
 from cmkms.peers.messages import HelloMember, Message
 from cmkms.peers.network import PeerNetwork
+from cmkms.replica.chain import ReplicaObserver
 from cmkms.replica.member import BEAT_SECONDS, ChainPlan, Ports, Replica, Who
 from cmkms.replica.shown import peer_statuses
 from cmkms.status import LeaseStatus, PeerStatus
@@ -52,6 +53,7 @@ class Membership:
         identity: Identity,
         plans: tuple[ChainPlan, ...],
         log: FilteringBoundLogger,
+        observer: ReplicaObserver,
         fatal: Callable[[BaseException], None],
         nodes: Callable[[], int],
     ) -> None:
@@ -78,6 +80,7 @@ class Membership:
             terms=FileTermStore(config.home.data_dir / "@term", lambda why: log.warning("term and vote", trouble=why)),
             random=random.SystemRandom(),
             log=log,
+            observer=observer,
             nodes=nodes,
         )
         self.replica: Final = Replica(who, ports, plans)

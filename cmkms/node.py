@@ -180,7 +180,7 @@ class _Replica:
             self._chains = [serve_alone(chain, self._later) for chain in self._opened]
             return
         plans = tuple(ChainPlan(place_of(chain), patience_of(chain)) for chain in self._opened)
-        member = Membership(self._config, self._identity, plans, self._log, self._fatal, self._nodes)
+        member = Membership(self._config, self._identity, plans, self._log, self._metrics, self._fatal, self._nodes)
         chains = member.replica.chains
         self._chains = [serve_together(chain, chains[chain.loaded.config.id]) for chain in self._opened]
         self._membership = member

@@ -15,6 +15,7 @@ from cmkms.guard.hrs import HRS
 __all__ = [
     "NONCE_BYTES",
     "NO_GENERATION",
+    "Electorate",
     "GenerationId",
     "Member",
     "birth_digest",
@@ -53,6 +54,16 @@ class Member:
     id: str
     identity: bytes
     nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Electorate:
+    """The guards of one chain and key that are asked: all of one generation."""
+
+    chain_id: str
+    key_hash: bytes
+    generation: GenerationId
+    members: tuple[Member, ...]
 
 
 def key_hash(key_type: str, pub_key: bytes) -> bytes:

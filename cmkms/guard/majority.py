@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cmkms.guard.decide import Accepted, Conflict, Held, Refused, RefusedBecause, Regression, Sealed, Verdict
-from cmkms.guard.generation import GenerationId, Member
+from cmkms.guard.generation import Electorate
 from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.quorum import Granted, Handle, Outcome, Split, Timer
 from cmkms.guard.rpc import Accept, Answered, Outranked, Peek, Peeked, digest_of
@@ -49,16 +49,6 @@ class GuardPort(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Electorate:
-    """The guards of one chain and key that are asked: all of one generation."""
-
-    chain_id: str
-    key_hash: bytes
-    generation: GenerationId
-    members: tuple[Member, ...]
-
-
 @dataclass(eq=False, slots=True)
 class _Ballot:
     """What is asked for at one HRS, and what each guard said to it."""
@@ -69,6 +59,7 @@ class _Ballot:
     decided: Callable[[Outcome], None]
     sign_bytes: bytes
     digest: bytes = b""
+    asked_at: float = 0.0
     begun: bool = False
     rpcs: set[int] = field(default_factory=set[int])
     accepted: set[str] = field(default_factory=set[str])
@@ -81,8 +72,20 @@ class _Ballot:
 class MajorityQuorum:
     """The quorum of one chain and key over the guards of one generation. Asks only between `lead` and `rest`."""
 
-    def __init__(self, me: str, guards: Electorate, port: GuardPort, timer: Timer, *, first_rpc: int = 1) -> None:
-        """`first_rpc` is random for each process: no answer to an earlier life is ever taken for one to this."""
+    def __init__(
+        self,
+        me: str,
+        guards: Electorate,
+        port: GuardPort,
+        timer: Timer,
+        *,
+        first_rpc: int = 1,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`first_rpc` is random for each process: no answer to an earlier life is ever taken for one to this.
+
+        `clock` only measures.
+        """
         self._me = me
         self._chain_id = guards.chain_id
         self._key_hash = guards.key_hash
@@ -104,6 +107,9 @@ class MajorityQuorum:
         self._away: set[str] = {member for member in self._members if member != me}
         self._refusals: dict[str, str] = {}
         self._again: Handle | None = None
+        self._clock = clock
+        self.on_granted: Callable[[float], None] | None = None
+        """Told the seconds from asking all guards to a majority of them."""
         self.strays = 0
         """Answers that were not counted: of no member, another guard's, or to no question of ours."""
 
@@ -245,6 +251,7 @@ class MajorityQuorum:
 
     def _ask_all(self, ballot: _Ballot) -> None:
         ballot.digest = digest_of(ballot.sign_bytes)
+        ballot.asked_at = self._clock()
         for member in self._order:
             self._ask(ballot, member)
         self._ask_again_later()
@@ -297,6 +304,8 @@ class MajorityQuorum:
         if len(ballot.accepted) >= self._quorum:
             self._close(ballot)
             ballot.decided(Granted(ballot.sign_bytes))
+            if self.on_granted is not None:
+                self.on_granted(self._clock() - ballot.asked_at)
             return
         if len(ballot.holds) + len(ballot.against) <= self._spare:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -31,12 +31,28 @@ from cmkms.guard.state_file import SignState
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.peers.messages import Message
 from cmkms.replica.neighbours import Neighbours
-from cmkms.signing import Dispatch, Signer, Ways
+from cmkms.signing import Dispatch, ForwardResult, Signer, Ways
 
-__all__ = ["Place", "ReplicaChain", "Surroundings"]
+__all__ = ["Place", "ReplicaChain", "ReplicaObserver", "Surroundings"]
 
 _MOST_STEPS: Final = 8
 """A birth takes three steps at one replica; more in one go would be a bug that turns in circles."""
+
+
+class ReplicaObserver(Protocol):
+    """Is told what is measured, after it has happened; `telemetry.metrics.Metrics` is one."""
+
+    def quorum(self, chain_id: str, seconds: float) -> None:
+        """A majority of the guards had a proposal after so many seconds."""
+        ...
+
+    def forwarded(self, chain_id: str, result: ForwardResult) -> None:
+        """What came of a request that was sent on to the lease holder."""
+        ...
+
+    def leader(self, replica_id: str) -> None:
+        """Who is known to hold the lease now; empty: nobody."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,7 @@ class Surroundings:
 
     `identity` is the SHA-256 of its public identity key. `send` never answers before it returns; `soon` runs something
     after what was sent has left. `first_rpc` is random for each process. `changed` is called when claims changed.
+    `clock` is CLOCK_BOOTTIME.
     """
 
     me: str
@@ -53,7 +70,9 @@ class Surroundings:
     send: Callable[[str, Message], bool]
     soon: Callable[[Callable[[], None]], object]
     timer: Timer
+    clock: Callable[[], float]
     log: FilteringBoundLogger
+    observer: ReplicaObserver
     first_rpc: int
     changed: Callable[[], None]
 
@@ -108,6 +127,7 @@ class ReplicaChain:
         self.dispatch: Final = Dispatch(
             self.chain_id, self.signer, around.timer, ways, refuse_after=refuse_after, first_rpc=around.first_rpc
         )
+        self.dispatch.on_forwarded = lambda result: around.observer.forwarded(self.chain_id, result)
         self._begin_with_what_is_known()
 
     # ------------------------------------------------------------------------------------------------------- telling
@@ -175,14 +195,18 @@ class ReplicaChain:
 
     def found(self) -> bool:
         """Go on with the birth, as far as the claims of the others allow; returns whether the own claim changed."""
-        if self.majority is not None or self.guard is None or self._floor is None:
+        if self._is_born or self.guard is None or self._floor is None:
             return False
         changed = False
         for _ in range(_MOST_STEPS):
-            if self.majority is not None or not self._step(self.guard):
+            if self._is_born or not self._step(self.guard):
                 break
             changed = True
         return changed
+
+    @property
+    def _is_born(self) -> bool:
+        return self.majority is not None
 
     def _step(self, guard: Guard) -> bool:
         """Take one step; returns whether another may follow."""
@@ -260,7 +284,10 @@ class ReplicaChain:
             raise BrokenInvariantError(f"the guards of {self.chain_id} are born twice")
         around, site = self._around, self._place.site
         electorate = Electorate(self.chain_id, site.key_hash, generation, members)
-        self.majority = MajorityQuorum(around.me, electorate, self, around.timer, first_rpc=around.first_rpc)
+        self.majority = MajorityQuorum(
+            around.me, electorate, self, around.timer, first_rpc=around.first_rpc, clock=around.clock
+        )
+        self.majority.on_granted = lambda seconds: around.observer.quorum(self.chain_id, seconds)
         self.signer.quorum = self.majority
         for one in self._neighbours:
             self.majority.peer_up(one.member)

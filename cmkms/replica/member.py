@@ -23,7 +23,7 @@ from cmkms.guard.quorum import Timer
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.guard.state_file import SignState
 from cmkms.peers.messages import Blow, Goodbye, Hello, HelloMember, Message, Raft, Status
-from cmkms.replica.chain import Place, ReplicaChain, Surroundings
+from cmkms.replica.chain import Place, ReplicaChain, ReplicaObserver, Surroundings
 from cmkms.replica.neighbours import Neighbour, Neighbours, differences
 from cmkms.replica.placement import Placement
 from cmkms.replica.rollback import RollbackWatch
@@ -69,6 +69,7 @@ class Ports:
     terms: TermStore
     random: random.Random
     log: FilteringBoundLogger
+    observer: ReplicaObserver
     nodes: Callable[[], int]
 
 
@@ -117,7 +118,9 @@ class Replica:
             ports.send,
             ports.soon,
             ports.timer,
+            ports.clock,
             ports.log,
+            ports.observer,
             ports.random.getrandbits(60),
             self.announce,
         )
@@ -224,6 +227,7 @@ class Replica:
         """Tell the others of this replica; every `BEAT_SECONDS`."""
         self._send_status()
         self._go_on()
+        self._ports.observer.leader(self.neighbours.holder()[0])
         if self.coordination.holds and (better := self._placement.better()) and self.coordination.hand_over(better):
             self._log.info("the lease is offered to a replica that is better placed", to=better)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmkms.signing.answers import Answer, Rejected, RejectedBecause, SignedProposal, SignedVote
-from cmkms.signing.dispatch import REFUSE_AFTER_SECONDS, Dispatch
+from cmkms.signing.dispatch import REFUSE_AFTER_SECONDS, Dispatch, ForwardResult
 from cmkms.signing.routes import ALONE, Here, Nowhere, Route, Routes, Through, Ways
 from cmkms.signing.signer import Signer, Waiter
 
@@ -12,6 +12,7 @@ __all__ = [
     "REFUSE_AFTER_SECONDS",
     "Answer",
     "Dispatch",
+    "ForwardResult",
     "Here",
     "Nowhere",
     "Rejected",

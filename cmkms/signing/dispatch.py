@@ -17,8 +17,9 @@ Pure: the routes, the link, the timer and the verification are passed in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from cmkms.guard.hrs import HRS
 from cmkms.guard.quorum import Handle, Timer
@@ -38,7 +39,17 @@ from cmkms.signing.routes import ALONE, Here, Nowhere, Through, Ways
 from cmkms.signing.serving import MAX_BUDGET_MS, Serving
 from cmkms.signing.signer import Signer, Waiter, canonical
 
-__all__ = ["HANG_UP_AFTER_SECONDS", "MAX_HOPS", "REFUSE_AFTER_SECONDS", "TRY_AGAIN_SECONDS", "Dispatch"]
+__all__ = [
+    "HANG_UP_AFTER_SECONDS",
+    "MAX_HOPS",
+    "REFUSE_AFTER_SECONDS",
+    "TRY_AGAIN_SECONDS",
+    "Dispatch",
+    "ForwardResult",
+]
+
+ForwardResult = Literal["signed", "refused", "not_holder", "lost"]
+"""What came of a request that was sent on: a signature, a refusal, word that it went to the wrong replica, nothing."""
 
 REFUSE_AFTER_SECONDS: Final = 2.5
 """Patience under `on_outage = "refuse"`: outlasts an election, and leaves half of the node's 5 s to answer in."""
@@ -98,6 +109,7 @@ class Dispatch:
         self._hung_up: HRS | None = None
         self._closed = False
         self._asked_here = 0
+        self.on_forwarded: Callable[[ForwardResult], None] | None = None
         self.untrue = 0
         """Answers of other replicas that did not hold what they claim. None is ever relayed."""
 
@@ -155,6 +167,8 @@ class Dispatch:
             self._leave_the_signer()
         for errand in tuple(self._errands.values()):
             if errand.waiter in self._errands and errand.inner is None and not self._still_on_its_way(errand):
+                if errand.way is not None:
+                    self._came_back("lost")
                 self._unsend(errand)
                 self._place(errand)
 
@@ -176,15 +190,19 @@ class Dispatch:
         self._unsend(errand)
         match forwarded.answer:
             case NotHolder():
+                self._came_back("not_holder")
                 self._try_again_later()
             case Rejected() as rejected:
+                self._came_back("refused")
                 self._conclude(errand, rejected)
             case ForwardedSignature() as signed:
                 answer = self._checked(errand, signed)
                 if answer is None:
                     self.untrue += 1
+                    self._came_back("lost")
                     self._try_again_later()
                     return
+                self._came_back("signed")
                 self._signer.learn(SignState(errand.hrs, signed.sign_bytes, signed.signature))
                 self._conclude(errand, answer)
 
@@ -237,6 +255,10 @@ class Dispatch:
             if errand.inner in abandoned:
                 errand.inner = None
         self._serving.leave(abandoned)
+
+    def _came_back(self, result: ForwardResult) -> None:
+        if self.on_forwarded is not None:
+            self.on_forwarded(result)
 
     def _checked(self, errand: _Errand, signed: ForwardedSignature) -> Answer | None:
         """Make the node's answer of another replica's; None if it is not what it claims to be."""
