@@ -91,3 +91,28 @@ def test_what_is_given_is_checked_before(tmp_path: Path) -> None:
 
 def test_what_is_not_given_is_not_missed() -> None:
     check_flags(Flags())
+
+
+def test_members_are_written_a_line_each(tmp_path: Path) -> None:
+    peers = tuple(f"n{n}=10.0.0.1{n}:9430#{n:064x}" for n in range(3))
+    text = render_sample(Flags(id="n1", peer=peers, chain_id="c", validator_addr=("unix:///s",)))
+    assert "peer = [\n" + "".join(f'    "{peer}",\n' for peer in peers) + "]\n" in text
+    (tmp_path / "config.toml").write_text(text)
+    config = load_config(Flags(home=str(tmp_path)), {})
+    assert [str(peer) for peer in config.peers] == list(peers)
+    assert str(config.raft_addr) == "10.0.0.11:9430"
+
+
+@given(st.lists(st.text(), min_size=2, max_size=9))
+def test_any_list_is_written_as_toml_reads_it(texts: list[str]) -> None:
+    assert tomllib.loads(render_sample(Flags(validator_addr=tuple(texts))))["validator_addr"] == texts
+
+
+def test_members_are_checked_before_their_pins_are_known() -> None:
+    check_flags(Flags(id="a", peer=("a=10.0.0.1:1", "b=10.0.0.2:1")))
+    with pytest.raises(ConfigError, match="--peer: names b, but not this replica, whose id is a"):
+        check_flags(Flags(id="a", peer=("b=10.0.0.2:1",)))
+
+
+def test_with_members_given_one_may_listen_on_all_interfaces() -> None:
+    check_flags(Flags(id="a", raft_addr=":9430", peer=("a=10.0.0.1:1", "b=10.0.0.2:1")))
