@@ -176,7 +176,7 @@ class Coordination:
         self._enter(self._try_hand_over)
         return True
 
-    def stand_aside(self, aside: bool) -> None:
+    def stand_aside(self, *, aside: bool) -> None:
         """Never coordinate while this is set: a lease held is handed over, and none is sought (a blown fuse)."""
         self._aside = aside
 
