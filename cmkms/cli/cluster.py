@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from cmkms.cli.birth import birth
+from cmkms.cli.birth import birth
 from cmkms.cli.options import HomeDir, StatusAddr, takes_settings
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _WAIT_STEP_SECONDS: Final = 0.2
 _ARMED: Final = "armed"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What concerns all replicas together.")
+app.command()(birth)
 
 
 @app.command()
@@ -217,3 +220,6 @@ def _not_all(body: StatusBody) -> list[str]:
 
 def _unarmed(body: StatusBody) -> list[ChainBody]:
     return [chain for chain in body.chains if chain.guard.state != _ARMED]
+
+
+app.command()(birth)

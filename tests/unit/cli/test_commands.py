@@ -29,6 +29,7 @@ COMMANDS = [
     ("version",),
     ("cluster", "init"),
     ("cluster", "wait"),
+    ("cluster", "birth"),
     ("identity", "show"),
     ("key", "generate"),
     ("key", "show"),
@@ -43,7 +44,7 @@ COMMANDS = [
     ("chain", "allow-height"),
 ]
 
-HELP_SECONDS = 0.15
+HELP_SECONDS = 0.2
 """Of processor time: on a busy machine the wall clock says nothing."""
 
 
