@@ -195,16 +195,16 @@ class ReplicaChain:
 
     def found(self) -> bool:
         """Go on with the birth, as far as the claims of the others allow; returns whether the own claim changed."""
-        if self._is_born or self.guard is None or self._floor is None:
+        if self._is_born() or self.guard is None or self._floor is None:
             return False
         changed = False
         for _ in range(_MOST_STEPS):
-            if self._is_born or not self._step(self.guard):
+            again = self._step(self.guard)
+            changed |= again
+            if not again or self._is_born():
                 break
-            changed = True
         return changed
 
-    @property
     def _is_born(self) -> bool:
         return self.majority is not None
 
