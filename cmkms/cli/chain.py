@@ -33,8 +33,12 @@ def allow_height(
     from cmkms.cli.offline import load_one_chain
     from cmkms.guard.disk import PosixDisk
     from cmkms.guard.offline import allow_height as lift
+    from cmkms.guard.offline import caution
 
-    ceiling = lift(load_one_chain(home, chain).site, PosixDisk(), height)
+    site = load_one_chain(home, chain).site
+    ceiling = lift(site, PosixDisk(), height)
     typer.echo(
         f"{chain}: heights up to {ceiling} are allowed now" if ceiling else f"{chain}: any first height is allowed"
     )
+    if warning := caution(site):
+        typer.echo(warning, err=True)

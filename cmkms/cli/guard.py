@@ -59,6 +59,8 @@ def _fields(report: GuardReport) -> dict[str, Any]:
         "step": int(record.hrs.step) if record else None,
         "sealed": record.sign_bytes is None if record else None,
         "armed": record.armed if record else None,
+        "state": report.state,
+        "members": list(report.members),
         "paused": record.paused if record else None,
         "generation": record.generation.number if record else None,
         "nonce": record.nonce.hex() if record else None,

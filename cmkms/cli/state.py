@@ -58,9 +58,12 @@ def import_(
     """Raise the guard to a state file of CometBFT's form. Never lowers it. The signer must be stopped."""
     from cmkms.cli.offline import load_one_chain
     from cmkms.guard.disk import PosixDisk
-    from cmkms.guard.offline import import_state
+    from cmkms.guard.offline import caution, import_state
 
-    done = import_state(load_one_chain(home, chain).site, PosixDisk(), file)
+    site = load_one_chain(home, chain).site
+    done = import_state(site, PosixDisk(), file)
+    if warning := caution(site):
+        typer.echo(warning, err=True)
     if not done.moved:
         typer.echo(f"{chain}: the guard stood at {done.before} already, nothing to raise")
         return
@@ -95,4 +98,10 @@ def export(
         except FileExistsError:
             raise OperatorError(f"{to}: is there already, and is not overwritten; choose another name") from None
         typer.echo(f"Wrote {to}", err=True)
+    if not loaded.site.alone:
+        typer.echo(
+            f"This is what ONE guard of {len(loaded.site.members)} knows: stop every replica, export on each of them "
+            f"({', '.join(loaded.site.members)}), and give the other signer the highest.",
+            err=True,
+        )
     typer.echo("Take the key away from this replica before the other signer starts: two would sign twice.", err=True)
