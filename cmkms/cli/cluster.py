@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cmkms.cli.birth import birth
-from cmkms.cli.birth import birth
 from cmkms.cli.options import HomeDir, StatusAddr, takes_settings
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ _WAIT_STEP_SECONDS: Final = 0.2
 _ARMED: Final = "armed"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What concerns all replicas together.")
-app.command()(birth)
 
 
 @app.command()
