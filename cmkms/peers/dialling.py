@@ -29,9 +29,11 @@ async def call(link: PeerLink, credentials: Credentials, session: Callable[[], S
     """
     if link.key is None:
         raise PeerError("its identity is not known yet")
-    key = link.key
+    if link.trust is None:
+        link.trust = credentials.dialling(link.key)
+    trust = link.trust
     sock = await dial(await link.lookup.get(), link.peer.addr.port)
-    return await _shake_hands(sock, credentials.dialling(key), session)
+    return await _shake_hands(sock, trust, session)
 
 
 async def learn(link: PeerLink, credentials: Credentials) -> bytes:

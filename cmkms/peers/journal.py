@@ -62,7 +62,11 @@ class PeerJournal:
         text = f"peer {state}"
         if line.times > 1:
             text += f" {line.times} times since {_utc(line)}"
-        write = self._logger.error if state in {LinkState.REFUSED, LinkState.TWIN} else self._logger.warning
+        write = self._logger.warning
+        if state in {LinkState.REFUSED, LinkState.TWIN}:
+            write = self._logger.error
+        elif state == LinkState.LEFT:
+            write = self._logger.info
         write(text, peer=member, times=line.times, detail=detail[:MAX_DETAIL_CHARS])
 
     def stranger(self, address: str, why: str) -> None:

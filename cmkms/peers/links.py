@@ -6,6 +6,7 @@ Values and their rules; nothing here dials, sends or waits.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import deque
 from typing import Final
@@ -29,6 +30,8 @@ class PeerLink:
         self.dials = dials
         self.lookup = Lookup(peer.addr.host)
         self.key = bytes.fromhex(peer.pin) if peer.pin else None
+        self.trust: ssl.SSLContext | None = None
+        """For dialling it: made once for a key, since that takes a millisecond."""
         self.doubted = asyncio.Event()
         """Set while the key has to be learned, or learned anew. Never set for a pinned one."""
         if self.key is None:
@@ -55,6 +58,11 @@ class PeerLink:
         """Somebody was refused who may be this member with a new identity: look who answers there."""
         if not self.pinned and self.session is None:
             self.doubted.set()
+
+    def learned(self, key: bytes) -> None:
+        """Trust whoever has this key from now on."""
+        self.key = key
+        self.trust = None
 
     def is_superseded(self, boot: bytes) -> bool:
         """Whether this is a life of the member that another one has followed."""

@@ -202,10 +202,15 @@ class PeerNetwork:
             return
         self._skipped += session.skipped
         link.disconnected(session.why)
-        self._observer.connection(link.id, LinkState.REFUSED if session.declined else LinkState.ENDED, session.why)
+        self._observer.connection(link.id, self._end_of(session), session.why)
         self._handlers.peer_down(link.id, session.why)
         if not self._stopping:
             self._spawn(self._probe(link))
+
+    def _end_of(self, session: Session) -> LinkState:
+        if session.declined:
+            return LinkState.REFUSED
+        return LinkState.LEFT if session.departing or self._stopping else LinkState.ENDED
 
     # --------------------------------------------------------------------------------------------------------- dialling
 
@@ -249,7 +254,7 @@ class PeerNetwork:
             raise PeerError(f"what answers at {link.peer.addr} has the identity of another member")
         link.doubted.clear()
         if link.key != key and link.session is None:
-            link.key = key
+            link.learned(key)
             self._accepting = None
 
     def _unreachable(self, link: PeerLink, error: OSError | UnicodeError) -> None:

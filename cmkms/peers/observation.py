@@ -15,6 +15,8 @@ class LinkState(StrEnum):
     CONNECTED = "connected"
     ENDED = "ended"
     """There was a session, and it is over."""
+    LEFT = "left"
+    """There was a session, and one side stops in good order."""
     UNREACHABLE = "unreachable"
     """A dial did not get through, or nobody answered it as a replica does."""
     REFUSED = "refused"

@@ -78,7 +78,6 @@ class Session(asyncio.Protocol):
         self._ours: Hello | None = None
         self._quiet_ticks = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._departing = False
         self.address = address
         self.dialled = dialled
         self.member = ""
@@ -88,6 +87,8 @@ class Session(asyncio.Protocol):
         self.why = ""
         self.declined = False
         """Whether it ended because the hellos did not agree."""
+        self.departing = False
+        """Whether the peer has said goodbye."""
         self.skipped = 0
         """Optional messages of a newer release that this one does not know."""
         self.since = time.time()
@@ -185,7 +186,7 @@ class Session(asyncio.Protocol):
             case Declined(reason=reason):
                 self._was_declined(reason)
             case Goodbye():
-                self._departing = True
+                self.departing = True
                 self._owner.received(self, message)
             case _:
                 self._owner.received(self, message)
@@ -250,7 +251,7 @@ class Session(asyncio.Protocol):
             self._timer = None
 
     def _ending(self, error: Exception | None) -> str:
-        if self._departing:
+        if self.departing:
             return "stopped in good order"
         if not self.greeted_ever:
             return (

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cmkms.config import HostPort
 from cmkms.keys.certificate import make_leaf
 from cmkms.keys.identity import Identity
 from cmkms.peers.codec import MAX_FRAME_BYTES, decode, encode
@@ -47,7 +48,13 @@ class Caller:
     @classmethod
     async def being(cls, identity: Identity, replica: Replica) -> Self:
         """Call with an identity, as replicas do."""
-        return await cls.by(Credentials(identity).dialling(replica.identity.public_key), replica)
+        return await cls.at(replica.address, identity, replica.identity.public_key)
+
+    @classmethod
+    async def at(cls, address: HostPort, identity: Identity, public_key: bytes) -> Self:
+        """Call whoever has this public key, with an identity."""
+        context = Credentials(identity).dialling(public_key)
+        return cls(*await asyncio.open_connection(address.host, address.port, ssl=context, server_hostname=""))
 
     @classmethod
     async def greeted(cls, other: Replica, replica: Replica) -> Self:

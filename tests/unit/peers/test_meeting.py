@@ -15,6 +15,7 @@ from cmkms.errors import BrokenInvariantError, OperatorError, PeerError, Unavail
 from cmkms.guard.rpc import Peek
 from cmkms.peers import dialling, links, tls
 from cmkms.peers.messages import Goodbye, Message, Raft
+from cmkms.peers.observation import LinkState
 from tests.unit.peers.replica import Replica, cluster, eventually, identity, meshed, running
 
 
@@ -117,7 +118,7 @@ async def test_a_stop_says_goodbye_and_takes_no_time() -> None:
         assert time.monotonic() - before < 0.2
         for other in (one, two):
             await eventually(partial(other.count, "down", "node-2"))
-            assert other.last_detail("node-2") == "stopped in good order"
+            assert ("node-2", LinkState.LEFT, "stopped in good order") in other.connections
             assert ("node-2", Goodbye()) in other.messages
 
 
