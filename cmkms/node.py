@@ -299,7 +299,7 @@ class _Replica:
             uptime_seconds=time.monotonic() - self._started,
             is_leader=True,
             leader_id=config.id,
-            leader_addr=str(config.raft_addr),
+            leader_addr=str(config.own_peer.addr),
             chains=tuple(self._statuses()),
         )
         if member is None:

@@ -38,7 +38,9 @@ def objections(site: GuardSite, record: GuardRecord, marker: BornMarker | Marker
         case BornMarker():
             found.append(_of_marker(site, record, marker))
     if record.armed or record.generation != NO_GENERATION:
-        found.append(released_objection(site, record.hrs))
+        if site.alone or not record.armed:
+            # One of several may lie behind what the others have signed, and has been told of: it catches up by itself.
+            found.append(released_objection(site, record.hrs))
         try:
             found.append(state_objection(site, record))
         except CmkmsError as error:

@@ -202,6 +202,13 @@ class TestArming:
         assert marker is not None
         assert (marker.members, marker.generation) == (members, generation_of(members))
 
+    def test_one_that_lies_behind_what_the_others_signed_starts_again(self, site: GuardSite) -> None:
+        """It was told of their last signature, and kept it; its own guard has not accepted that yet."""
+        be_born(site, hrs(STORED), STORED)
+        store_released(site, DISK, state_of(precommit(60)))
+        with started(site) as opened:
+            assert record_of(opened.guard).hrs == hrs(STORED)
+
     def test_a_second_time_changes_nothing(self, site: GuardSite) -> None:
         with unarmed(site) as opened:
             bind(opened.guard)
