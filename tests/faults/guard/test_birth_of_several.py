@@ -204,10 +204,10 @@ class TestArming:
 
     def test_one_that_lies_behind_what_the_others_signed_starts_again(self, site: GuardSite) -> None:
         """It was told of their last signature, and kept it; its own guard has not accepted that yet."""
-        be_born(site, hrs(STORED), STORED)
+        be_born(site, hrs(50), STORED)
         store_released(site, DISK, state_of(precommit(60)))
         with started(site) as opened:
-            assert record_of(opened.guard).hrs == hrs(STORED)
+            assert record_of(opened.guard).hrs == hrs(50)
 
     def test_a_second_time_changes_nothing(self, site: GuardSite) -> None:
         with unarmed(site) as opened:
