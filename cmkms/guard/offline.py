@@ -81,7 +81,8 @@ def export_state(site: GuardSite, key: ConsensusKey) -> bytes:
             f"chain {site.chain_id} has no guard to export from: {'; '.join(report.problems)}. Nothing in this home "
             f"says for certain what was signed last. The way out: {site.way_out}"
         )
-    if released is not None and released.hrs == record.hrs:
+    if released is not None and released.hrs >= record.hrs:
+        # Above its guard only where others of several have signed without it.
         return render_state(released)
     if record.sign_bytes is None or not site.alone:
         return render_state(SignState(record.hrs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from cmkms.guard.birth import GuardSite, OpenedGuard, open_guard
 from cmkms.guard.decide import Conflict, Refused
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.file import BLOCK_BYTES, FILE_BYTES, survey
-from cmkms.guard.record import RECORD_BYTES, GuardRecord
-from tests.unit.guard.world import CLOCKS, make_site, precommit, request
+from cmkms.guard.generation import NO_GENERATION, GenerationId
+from cmkms.guard.record import RECORD_BYTES, GuardRecord, encode_record
+from tests.faults.guard.test_birth_of_several import MEMBERS, bind
+from tests.faults.guard.test_birth_of_several import unarmed as before_birth
+from tests.unit.guard.world import CLOCKS, hrs, make_site, precommit, record, request
 
 DISK = PosixDisk()
 STORED = precommit(52)
@@ -141,3 +145,57 @@ def test_a_start_on_a_damaged_file_holds_its_word_or_blows_the_fuse(
         assert (mended.damage, mended.rot) == ((), "")
     else:
         assert home.path.read_bytes() == bytes(data), "what is left is evidence, and is not touched"
+
+
+class TestBeforeBirth:
+    """A file that is bound to nothing, or bound and not armed: what it is bound to is never read as less."""
+
+    def unarmed(self, path: Path, *, bound: bool) -> bytes:
+        site = make_site(path, members=MEMBERS)
+        with before_birth(site) as opened:
+            if bound:
+                bind(opened.guard, hrs(52, 0, 3), STORED)
+        return site.path.read_bytes()
+
+    def newest_of(self, data: bytes) -> GuardRecord:
+        found = survey(data)
+        assert found.highest is not None
+        assert (found.rot, found.damage, found.highest.armed) == ("", (), False)
+        return found.highest
+
+    @pytest.mark.parametrize("bound", [False, True])
+    def test_any_one_damaged_byte_costs_one_copy_at_most(self, tmp_path: Path, bound: bool) -> None:
+        sound = self.unarmed(tmp_path, bound=bound)
+        newest = self.newest_of(sound)
+        for offset in range(FILE_BYTES):
+            data = bytearray(sound)
+            data[offset] ^= 1 << offset % 8
+            assert judge(bytes(data), newest) == ("damaged" if offset % BLOCK_BYTES < RECORD_BYTES else "sound")
+
+    @pytest.mark.parametrize("bound", [False, True])
+    @pytest.mark.parametrize("slot", [0, 1])
+    def test_a_slot_gone_in_both_copies_is_rot(self, tmp_path: Path, bound: bool, slot: int) -> None:
+        sound = self.unarmed(tmp_path, bound=bound)
+        data = bytearray(sound)
+        data[slot * FILE_BYTES // 2 : (slot + 1) * FILE_BYTES // 2] = bytes(FILE_BYTES // 2)
+        assert judge(bytes(data), self.newest_of(sound)) == "rotten"
+
+    def test_two_births_in_one_file_are_rot(self) -> None:
+        first, second = (GenerationId(1, bytes([number]) * 32) for number in (1, 2))
+        bound = replace(record(hrs(52, 0, 3), STORED), armed=False, generation=first)
+        for after in (
+            replace(bound, sequence=5, generation=second),
+            replace(bound, sequence=5, generation=NO_GENERATION),
+            replace(bound, sequence=5, generation=NO_GENERATION, armed=True),
+        ):
+            assert survey(slots(bound, after)).rot
+
+    def test_a_binding_and_an_arming_in_one_step_are_rot(self) -> None:
+        unbound = replace(record(hrs(0)), armed=False, generation=NO_GENERATION)
+        assert survey(slots(unbound, replace(record(hrs(0)), sequence=5))).rot
+        assert survey(slots(unbound, replace(unbound, sequence=5, armed=True))).rot
+        assert not survey(slots(unbound, replace(record(hrs(0)), sequence=5, armed=False))).rot
+
+
+def slots(even: GuardRecord, odd: GuardRecord) -> bytes:
+    return b"".join((encode_record(one) + bytes(BLOCK_BYTES - RECORD_BYTES)) * 2 for one in (even, odd))
