@@ -119,8 +119,9 @@ class PeerNetwork:
         ending = [link.session for link in self._links.values() if link.session is not None]
         for session in ending:
             session.leave("this replica stops", Goodbye())
-        if ending:
-            await asyncio.wait([session.over for session in ending], timeout=STOP_SECONDS)
+        waiting = {*self._tasks, *(session.over for session in ending)}
+        if waiting:
+            await asyncio.wait(waiting, timeout=STOP_SECONDS)
         for session in ending:
             session.abort()
 

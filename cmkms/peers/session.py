@@ -203,7 +203,7 @@ class Session(asyncio.Protocol):
         objection = version_objection(ours, versions, self.member)
         hello = None if objection else decode(frame)
         if isinstance(hello, Hello):
-            objection = hello_objection(ours, hello, self.member) or self._owner.objection(self, hello)
+            objection = self._owner.objection(self, hello) or hello_objection(ours, hello, self.member)
             if not objection:
                 self._greet(hello)
                 return

@@ -31,11 +31,7 @@ ROOT = Path(__file__).parents[3]
 @asynccontextmanager
 async def in_its_own_process(replica: Replica, *, mode: str = "replica") -> AsyncIterator[subprocess.Popen[bytes]]:
     """Run a replica's link elsewhere; it is up when this returns. With `HALF_A_FRAME`: call node-1 and stop amid it."""
-    peers = [f"{peer.id} {peer.addr.host} {peer.addr.port} {peer.pin or '-'}" for peer in replica.peers]
-    arguments = [mode, replica.me, replica.identity.seed.hex(), *peers]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.peers.member", *arguments], stdout=subprocess.PIPE, cwd=ROOT
-    )
+    process = start(replica, mode)
     try:
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == UP
@@ -46,6 +42,14 @@ async def in_its_own_process(replica: Replica, *, mode: str = "replica") -> Asyn
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def start(replica: Replica, mode: str) -> subprocess.Popen[bytes]:
+    peers = [f"{peer.id} {peer.addr.host} {peer.addr.port} {peer.pin or '-'}" for peer in replica.peers]
+    arguments = [mode, replica.me, replica.identity.seed.hex(), *peers]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.peers.member", *arguments], stdout=subprocess.PIPE, cwd=ROOT
+    )
 
 
 def replica_of(me: str, seed: str, peers: list[str]) -> Replica:

@@ -36,6 +36,7 @@ async def test_a_process_that_stands_still_is_left_and_met_again() -> None:
     one, two = cluster()
     async with running(one), in_its_own_process(two) as process:
         await eventually(one.connected, seconds=20)
+        one.events.clear()
         before = time.monotonic()
         os.kill(process.pid, signal.SIGSTOP)
         await eventually(lambda: one.count("down", "node-1"))

@@ -159,11 +159,11 @@ def free_port() -> int:
         return port
 
 
-def cluster(size: int = 2, *, pinned: bool = True) -> list[Replica]:
+def cluster(size: int = 2, *, pinned: bool = True, host: str = "127.0.0.1") -> list[Replica]:
     """Replicas of one cluster, none of them started."""
     identities = {member: identity() for member in IDS[:size]}
     peers = tuple(
-        Peer(member, HostPort("127.0.0.1", free_port()), one.public_key.hex() if pinned else None)
+        Peer(member, HostPort(host, free_port()), one.public_key.hex() if pinned else None)
         for member, one in identities.items()
     )
     return [Replica(member, one, peers) for member, one in identities.items()]

@@ -28,6 +28,22 @@ async def test_three_members_are_fully_meshed() -> None:
             assert not one.strangers
 
 
+@pytest.mark.parametrize("pinned", [True, False], ids=["pinned", "learned"])
+@pytest.mark.parametrize("host", ["::1", "localhost"])
+async def test_members_meet_by_name_and_over_ipv6(host: str, *, pinned: bool) -> None:
+    replicas = cluster(3, host=host, pinned=pinned)
+    async with meshed(*replicas):
+        assert [one.strangers for one in replicas] == [[], [], []]
+
+
+async def test_a_name_that_does_not_resolve_is_told_and_asked_again() -> None:
+    one, two = cluster()
+    one.peers = (one.peers[0], replace(two.peers[1], addr=HostPort("node-1.invalid", 9430)))
+    async with running(one):
+        await eventually(lambda: one.told("the name node-1.invalid does not resolve"))
+        assert one.count("refused", "node-1") == 0
+
+
 async def test_what_a_peer_is_told_to_be_is_what_tls_has_proven() -> None:
     one, two = cluster()
     async with meshed(one, two):

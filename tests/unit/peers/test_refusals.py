@@ -90,6 +90,14 @@ async def test_other_pins_are_refused() -> None:
     assert why.startswith(f"the pins of node-0 differ: node-0 has {'ab' * 32}, node-1 has {one.pin}; `cmkms identity")
 
 
+async def test_ones_own_pin_for_another_member_is_named() -> None:
+    one, _ = cluster()
+    one.peers = with_pin((one.peers[0], replace(one.peers[1], addr=one.address)), "node-1", one.pin)
+    async with running(one):
+        await eventually(lambda: one.told("the identity of node-1 is this replica's own: its pin in the peer list"))
+        assert one.events == []
+
+
 async def test_a_pin_that_one_side_does_not_have_is_no_difference() -> None:
     one, two = cluster()
     theirs = tuple(replace(member, pin="") for member in one.hello().members)
