@@ -61,7 +61,8 @@ class _Ballot:
     digest: bytes = b""
     asked_at: float = 0.0
     begun: bool = False
-    rpcs: set[int] = field(default_factory=set[int])
+    questions: dict[str, int] = field(default_factory=dict[str, int])
+    """The number under which each member was asked, until it answers: who is asked again is asked the same."""
     accepted: set[str] = field(default_factory=set[str])
     holds: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """Members that hold a variant of this vote, or proposal, with another timestamp than `sign_bytes`."""
@@ -122,6 +123,9 @@ class MajorityQuorum:
             self._peeked_term = term
             self._peeked.clear()
             self._peeks.clear()
+            for ballot in self._ballots.values():
+                # Somebody else may have led in between: what they left is looked for before more is written.
+                self._open_anew(ballot)
         self._refusals.clear()
         self._peek(member for member in self._order if member not in self._peeked)
         self._begin_all()
@@ -259,18 +263,17 @@ class MajorityQuorum:
     def _ask(self, ballot: _Ballot, member: str) -> None:
         if self._term is None:
             return
-        rpc = self._next_rpc()
+        rpc = ballot.questions.get(member) or self._next_rpc()
         request = Accept(rpc, self._term, self._chain_id, self._key_hash, self._generation, ballot.sign_bytes)
-        ballot.rpcs.add(rpc)
+        ballot.questions[member] = rpc
         self._by_rpc[rpc] = (ballot, member)
         self._port.ask(member, request)
 
     def _take_answer(self, member: str, answer: Answered) -> None:
-        ballot, asked = self._by_rpc.pop(answer.rpc, (None, ""))
+        ballot, asked = self._by_rpc.get(answer.rpc, (None, ""))
         if ballot is None or asked != member or not self._echoes(ballot, answer):
             self.strays += 1
             return
-        ballot.rpcs.discard(answer.rpc)
         match answer.verdict:
             case Accepted():
                 ballot.accepted.add(member)
@@ -288,6 +291,7 @@ class MajorityQuorum:
                 return
             case verdict:
                 ballot.against[member] = verdict
+        del self._by_rpc[ballot.questions.pop(member)]
         self._refusals.pop(member, None)
         self._judge(ballot)
 
@@ -350,9 +354,17 @@ class MajorityQuorum:
             del self._ballots[ballot.hrs]
 
     def _forget_questions(self, ballot: _Ballot) -> None:
-        for rpc in ballot.rpcs:
+        for rpc in ballot.questions.values():
             self._by_rpc.pop(rpc, None)
-        ballot.rpcs.clear()
+        ballot.questions.clear()
+
+    def _open_anew(self, ballot: _Ballot) -> None:
+        """Forget what was said to it: whoever accepted something says so again."""
+        self._forget_questions(ballot)
+        ballot.begun, ballot.sign_bytes = False, ballot.asked
+        ballot.accepted.clear()
+        ballot.holds.clear()
+        ballot.against.clear()
 
     # ------------------------------------------------------------------------------------------------------ asking on
 

@@ -36,6 +36,7 @@ class DelayedQuorum:
         self.pending: list[Proposed] = []
         self.proposed: list[bytes] = []
         self.granted: set[bytes] = set()
+        self.forgotten: list[HRS] = []
         self.waiting_for = waiting_for
         self._hrs: HRS | None = None
         self._accepted = b""
@@ -45,7 +46,8 @@ class DelayedQuorum:
         self.pending.append(Proposed(sign_bytes, adopt_held, decided))
 
     def forget(self, hrs: HRS) -> None:
-        """Go on as if somebody waited: what comes of it must harm nobody."""
+        """Remember that nobody waits any more; what is pending may be decided all the same."""
+        self.forgotten.append(hrs)
 
     def decide(self, index: int = 0) -> Outcome:
         """Let the fate of one pending proposal be known, by what was accepted so far."""
@@ -112,13 +114,15 @@ class StillClock:
         return sum(not alarm.cancelled for alarm in self._alarms)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; what is due rings, in order."""
-        self.now += seconds
-        due = sorted((alarm for alarm in self._alarms if alarm.due <= self.now), key=lambda alarm: alarm.due)
-        self._alarms = [alarm for alarm in self._alarms if alarm.due > self.now]
-        for alarm in due:
+        """Let time pass; what is due rings, in order, each at its own time."""
+        end = self.now + seconds
+        while due := [alarm for alarm in self._alarms if alarm.due <= end]:
+            alarm = min(due, key=lambda one: one.due)
+            self._alarms.remove(alarm)
             if not alarm.cancelled:
+                self.now = max(self.now, alarm.due)
                 alarm.ring()
+        self.now = end
 
 
 class CountingKey:
@@ -158,16 +162,22 @@ def ask(signer: Signer | Dispatch, request: SignRequest) -> Asked:
 
 @dataclass(slots=True)
 class Bench:
-    """A signer with everything around it in the test's hand."""
+    """Signer and dispatch of a replica that holds the lease, with everything around them in the test's hand."""
 
     quorum: DelayedQuorum = field(default_factory=DelayedQuorum)
     clock: StillClock = field(default_factory=StillClock)
     key: CountingKey = field(default_factory=CountingKey)
     refuse_after: float | None = None
     signer: Signer = field(init=False)
+    dispatch: Dispatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.signer = Signer(CHAIN, self.key, self.quorum, self.clock.later, refuse_after=self.refuse_after)
+        self.signer = Signer(CHAIN, self.key, self.quorum)
+        self.dispatch = Dispatch(CHAIN, self.signer, self.clock.later, refuse_after=self.refuse_after)
 
     def ask(self, request: SignRequest) -> Asked:
-        return ask(self.signer, request)
+        return ask(self.dispatch, request)
+
+    def withdraw(self, asked: Asked) -> None:
+        """Let the node of a request hang up."""
+        self.dispatch.withdraw(asked.waiter)

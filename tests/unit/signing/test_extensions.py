@@ -76,6 +76,6 @@ def test_no_extension_is_signed_for_a_precommit_that_is_refused(bench: Bench) ->
 def test_no_extension_is_signed_for_a_waiter_that_is_gone(bench: Bench) -> None:
     gone = bench.ask(precommit(extension=b"one"))
     bench.ask(precommit(extension=b"two"))
-    bench.signer.withdraw(gone.waiter)
+    bench.withdraw(gone)
     bench.quorum.decide()
     assert extension_sign_bytes(CHAIN, 10, 0, b"one") not in bench.key.signed

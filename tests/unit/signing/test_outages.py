@@ -6,7 +6,7 @@ import pytest
 
 from cmkms.guard.quorum import NoGuard
 from cmkms.privval import vote_sign_bytes
-from cmkms.signing import REFUSE_AFTER_SECONDS, Answer, Rejected, RejectedBecause, SignedVote, Signer, Waiter
+from cmkms.signing import REFUSE_AFTER_SECONDS, Answer, Dispatch, Rejected, RejectedBecause, SignedVote, Signer, Waiter
 from tests.unit.signing.delayed_quorum import Asked, Bench, CountingKey, DelayedQuorum, StillClock, ask
 from tests.unit.signing.messages import BLOCK_B, CHAIN, precommit, prevote
 
@@ -38,15 +38,15 @@ class TestHold:
         holding.quorum.decide()
         assert isinstance(asked.answer, SignedVote)
 
-    def test_no_timer_is_ever_set(self, holding: Bench) -> None:
+    def test_no_timer_runs_for_long(self, holding: Bench) -> None:
         holding.ask(prevote())
         holding.ask(prevote())
+        holding.clock.advance(1)
         assert holding.clock.armed == 0
 
     def test_without_a_guard_every_request_waits(self) -> None:
         clock, key = StillClock(), CountingKey()
-        signer = Signer(CHAIN, key, NoGuard("a state file"), clock.later)
-        asked = ask(signer, prevote())
+        asked = ask(Dispatch(CHAIN, Signer(CHAIN, key, NoGuard("a state file")), clock.later), prevote())
         clock.advance(A_LONG_TIME)
         assert asked.answers == []
         assert key.signed == []
@@ -118,7 +118,7 @@ class TestRefuse:
 
     def test_a_withdrawn_waiter_leaves_no_timer_behind(self, refusing: Bench) -> None:
         asked = refusing.ask(prevote())
-        refusing.signer.withdraw(asked.waiter)
+        refusing.withdraw(asked)
         assert refusing.clock.armed == 0
         refusing.clock.advance(3)
         assert asked.answers == []
@@ -141,13 +141,13 @@ class TestWithdraw:
     @pytest.mark.parametrize("leaver", [0, 1, 2])
     def test_whoever_leaves_the_others_are_answered(self, holding: Bench, leaver: int) -> None:
         asked = [holding.ask(prevote(seconds=seconds)) for seconds in range(3)]
-        holding.signer.withdraw(asked[leaver].waiter)
+        holding.withdraw(asked[leaver])
         holding.quorum.decide()
         assert [len(one.answers) for one in asked] == [0 if index == leaver else 1 for index in range(3)]
 
     def test_the_bytes_of_the_first_stay_in_flight_when_it_leaves(self, holding: Bench) -> None:
         first, second = holding.ask(prevote(seconds=1)), holding.ask(prevote(seconds=2))
-        holding.signer.withdraw(first.waiter)
+        holding.withdraw(first)
         holding.quorum.decide()
         assert isinstance(second.answer, SignedVote)
         assert second.answer.vote.timestamp == prevote(seconds=1).vote.timestamp
@@ -155,12 +155,12 @@ class TestWithdraw:
     def test_with_the_last_waiter_the_flight_ends(self, holding: Bench) -> None:
         asked = [holding.ask(prevote()) for _ in range(2)]
         for one in asked:
-            holding.signer.withdraw(one.waiter)
+            holding.withdraw(one)
         assert holding.signer.flights == 0
 
     def test_an_outcome_after_everyone_left_is_not_signed(self, holding: Bench) -> None:
         asked = holding.ask(prevote())
-        holding.signer.withdraw(asked.waiter)
+        holding.withdraw(asked)
         holding.quorum.decide()
         assert asked.answers == []
         assert holding.key.signed == []
@@ -168,7 +168,7 @@ class TestWithdraw:
 
     def test_the_outcome_of_an_abandoned_flight_does_not_end_the_next_one(self, holding: Bench) -> None:
         gone = holding.ask(prevote())
-        holding.signer.withdraw(gone.waiter)
+        holding.withdraw(gone)
         other = holding.ask(prevote(block=BLOCK_B))
         holding.quorum.decide()
         assert other.answers == []
@@ -178,7 +178,7 @@ class TestWithdraw:
 
     def test_a_retry_after_hanging_up_gets_the_signature(self, holding: Bench) -> None:
         gone = holding.ask(precommit())
-        holding.signer.withdraw(gone.waiter)
+        holding.withdraw(gone)
         again = holding.ask(precommit())
         holding.quorum.decide()
         holding.quorum.decide()
@@ -187,23 +187,25 @@ class TestWithdraw:
 
     def test_withdrawing_twice_or_after_the_answer_is_harmless(self, holding: Bench) -> None:
         first, second = holding.ask(prevote()), holding.ask(prevote())
-        holding.signer.withdraw(first.waiter)
-        holding.signer.withdraw(first.waiter)
+        holding.withdraw(first)
+        holding.withdraw(first)
         holding.quorum.decide()
-        holding.signer.withdraw(second.waiter)
+        holding.withdraw(second)
         assert len(second.answers) == 1
 
     def test_a_waiter_withdrawn_while_the_others_are_answered_stays_silent(self, holding: Bench) -> None:
         late: list[Answer] = []
         leaver = Waiter(prevote(), late.append)
-        holding.signer.submit(Waiter(prevote(), lambda _: holding.signer.withdraw(leaver)))
-        holding.signer.submit(leaver)
+        holding.dispatch.submit(Waiter(prevote(), lambda _: holding.dispatch.withdraw(leaver)))
+        holding.dispatch.submit(leaver)
         holding.quorum.decide()
         assert late == []
 
     def test_an_answer_may_ask_for_the_next_step_at_once(self, holding: Bench) -> None:
         answers: list[Answer] = []
-        holding.signer.submit(Waiter(prevote(), lambda _: holding.signer.submit(Waiter(precommit(), answers.append))))
+        holding.dispatch.submit(
+            Waiter(prevote(), lambda _: holding.dispatch.submit(Waiter(precommit(), answers.append)))
+        )
         other = holding.ask(prevote())
         holding.quorum.decide()
         assert isinstance(other.answer, SignedVote)

@@ -160,7 +160,7 @@ class TestBrokenDisk:
         assert vote(broken.ask(prevote(9))).replayed
 
     def test_with_refuse_it_becomes_an_error_that_names_the_fuse(self, broken: SoleReplica) -> None:
-        broken.signer._refuse_after = REFUSE_AFTER_SECONDS
+        broken.dispatch._refuse_after = REFUSE_AFTER_SECONDS
         asked = broken.ask(prevote())
         broken.clock.advance(3)
         assert isinstance(asked.answer, Rejected)

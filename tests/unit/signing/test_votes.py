@@ -107,7 +107,7 @@ def test_something_else_at_one_place_waits_and_has_its_error_from_the_guards(
 def test_something_else_is_signed_where_the_first_came_to_nothing(bench: Bench) -> None:
     first = bench.ask(prevote())
     second = bench.ask(prevote(block=BLOCK_B))
-    bench.signer.withdraw(first.waiter)
+    bench.withdraw(first)
     bench.quorum.decide(index=1)
     assert not signed(second).replayed
     assert first.answers == []
@@ -117,7 +117,7 @@ def test_something_else_is_signed_where_the_first_came_to_nothing(bench: Bench) 
 def test_whoever_stands_behind_may_leave_before_its_turn(bench: Bench) -> None:
     first = bench.ask(prevote())
     second, third = bench.ask(prevote(block=BLOCK_B)), bench.ask(prevote(block=NIL))
-    bench.signer.withdraw(second.waiter)
+    bench.withdraw(second)
     bench.quorum.decide()
     assert not signed(first).replayed
     bench.quorum.decide()
@@ -128,7 +128,7 @@ def test_whoever_stands_behind_may_leave_before_its_turn(bench: Bench) -> None:
 def test_those_behind_that_ask_for_one_thing_share_a_flight(bench: Bench) -> None:
     first = bench.ask(prevote())
     behind = [bench.ask(prevote(block=BLOCK_B, seconds=seconds)) for seconds in (1, 2)]
-    bench.signer.withdraw(first.waiter)
+    bench.withdraw(first)
     bench.quorum.decide(index=1)
     assert len({signed(one).signature for one in behind}) == 1
 
@@ -256,18 +256,18 @@ class TestReleased:
         sign_bytes = vote_sign_bytes(CHAIN, prevote().vote)
         released = SignState(HRS(10, 0, Step.PREVOTE), sign_bytes, KEY.sign(sign_bytes))
         key = CountingKey()
-        signer = Signer(CHAIN, key, bench.quorum, bench.clock.later, released=released)
+        signer = Signer(CHAIN, key, bench.quorum, released=released)
         assert signed(ask(signer, prevote())).signature == released.signature
         assert key.signed == bench.quorum.proposed == []
 
     def test_a_state_without_a_signature_answers_nothing(self) -> None:
         bench = Bench()
-        signer = Signer(CHAIN, bench.key, bench.quorum, bench.clock.later, released=SignState(HRS(10, 0, Step.PREVOTE)))
+        signer = Signer(CHAIN, bench.key, bench.quorum, released=SignState(HRS(10, 0, Step.PREVOTE)))
         assert ask(signer, prevote()).answers == []
 
     def test_a_vote_of_another_chain_is_refused_even_if_its_bytes_were_released(self) -> None:
         bench = Bench()
         sign_bytes = vote_sign_bytes("other-1", prevote(chain="other-1").vote)
         released = SignState(HRS(10, 0, Step.PREVOTE), sign_bytes, KEY.sign(sign_bytes))
-        signer = Signer(CHAIN, bench.key, bench.quorum, bench.clock.later, released=released)
+        signer = Signer(CHAIN, bench.key, bench.quorum, released=released)
         assert rejected(ask(signer, prevote(chain="other-1"))).because is RejectedBecause.UNKNOWN_CHAIN
