@@ -342,3 +342,27 @@ class TestBlownFuses:
     @pytest.mark.parametrize("phase", [GuardPhase.FUSED, GuardPhase.REFUSED])
     def test_the_own_one_says_its_reason(self, phase: GuardPhase) -> None:
         assert stuck(step(with_claim(unbound("node-0"), phase=phase, reason="EIO"))) == "EIO"
+
+
+def test_five_are_born_like_three() -> None:
+    names = tuple(f"node-{number}" for number in range(5))
+    everyone = {name: unbound(name, NO_FLOOR) for name in names[1:]} | {"node-0": unbound("node-0", HIGH)}
+
+    def next_of(name: str) -> FoundingStep:
+        return next_step(CHAIN, names, everyone[name], {one: everyone[one] for one in names if one != name})
+
+    digests = {name: next_of(name) for name in names}
+    assert len({step.digest for step in digests.values() if isinstance(step, Agree)}) == 1
+    for name, done in digests.items():
+        assert isinstance(done, Agree)
+        everyone[name] = with_claim(everyone[name], agrees=done.digest)
+    binds = {name: next_of(name) for name in names}
+    first = binds["node-0"]
+    assert isinstance(first, Bind)
+    assert all(step == first for step in binds.values())
+    floor = FloorClaim(FloorKind.STATE, first.hrs, first.sign_bytes, first.accepted_at)
+    for name in names:
+        everyone[name] = with_claim(
+            everyone[name], phase=GuardPhase.BOUND, generation=first.generation, hrs=first.hrs, floor=floor
+        )
+    assert {name: next_of(name) for name in names} == dict.fromkeys(names, Arm(first.generation, first.members))

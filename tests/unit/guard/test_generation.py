@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from cmkms.guard.generation import NO_GENERATION, GenerationId, Member, generation_hash, key_hash, next_generation
+from cmkms.guard.generation import (
+    NO_GENERATION,
+    GenerationId,
+    Member,
+    birth_digest,
+    first_generation,
+    generation_hash,
+    key_hash,
+    next_generation,
+)
+from tests.unit.guard.world import hrs
 
 KEY = key_hash("ed25519", bytes(32))
 ONE = Member("node-0", b"i" * 32, b"n" * 16)
@@ -56,3 +66,34 @@ def test_the_next_generation_counts_on_and_rests_on_the_one_before() -> None:
 
 def test_people_read_its_number_and_the_beginning_of_its_hash() -> None:
     assert str(GenerationId(3, bytes.fromhex("deadbeef") + bytes(28))) == "3:deadbeef"
+
+
+BIRTH = birth_digest(GenerationId(1, b"g" * 32), hrs(5, 0, 3), b"bytes", 7)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        birth_digest(GenerationId(2, b"g" * 32), hrs(5, 0, 3), b"bytes", 7),
+        birth_digest(GenerationId(1, b"h" * 32), hrs(5, 0, 3), b"bytes", 7),
+        birth_digest(GenerationId(1, b"g" * 32), hrs(5, 0, 2), b"bytes", 7),
+        birth_digest(GenerationId(1, b"g" * 32), hrs(5, 1, 3), b"bytes", 7),
+        birth_digest(GenerationId(1, b"g" * 32), hrs(6, 0, 3), b"bytes", 7),
+        birth_digest(GenerationId(1, b"g" * 32), hrs(5, 0, 3), b"others", 7),
+        birth_digest(GenerationId(1, b"g" * 32), hrs(5, 0, 3), b"", 7),
+        birth_digest(GenerationId(1, b"g" * 32), hrs(5, 0, 3), None, 7),
+        birth_digest(GenerationId(1, b"g" * 32), hrs(5, 0, 3), b"bytes", 8),
+    ],
+)
+def test_each_part_of_a_birth_changes_its_digest(other: bytes) -> None:
+    assert other != BIRTH
+    assert len(other) == 32
+
+
+def test_no_bytes_and_a_seal_are_two_births() -> None:
+    empty, seal = (birth_digest(NO_GENERATION, hrs(5), given, 0) for given in (b"", None))
+    assert empty != seal
+
+
+def test_those_who_are_born_together_follow_nothing() -> None:
+    assert first_generation("chain-1", KEY, TWO, ONE) == next_generation("chain-1", KEY, NO_GENERATION, (ONE, TWO))

@@ -8,18 +8,33 @@ from pathlib import Path
 import pytest
 
 from cmkms.errors import BrokenInvariantError, DiskError
+from cmkms.guard.claims import MAX_REASON_BYTES, NO_FLOOR, FloorClaim, FloorKind, GuardPhase, refused_claim
 from cmkms.guard.decide import Accepted, Held, Refused, RefusedBecause
 from cmkms.guard.file import GuardFile
 from cmkms.guard.fuse import Fuse
-from cmkms.guard.generation import NO_GENERATION
+from cmkms.guard.generation import NO_GENERATION, Member, first_generation
 from cmkms.guard.guard import Guard
 from cmkms.guard.hrs import MAX_HEIGHT, NEVER
-from cmkms.guard.record import GuardRecord
+from cmkms.guard.record import GuardRecord, RecordTooLargeError
 from tests.sim.guard.disk import SimulatedDisk
 from tests.sim.guard.lives import disk_error
-from tests.unit.guard.world import NOW, Clock, hrs, precommit, prevote, proposal, record, request
+from tests.unit.guard.world import (
+    CHAIN,
+    IDENTITY,
+    KEY_HASH,
+    NONCE,
+    NOW,
+    Clock,
+    hrs,
+    precommit,
+    prevote,
+    proposal,
+    record,
+    request,
+)
 
 GUARD = Path("/simulated/guard")
+FOUNDERS = (Member("node-0", IDENTITY, NONCE), Member("node-1", b"1" * 32, b"1" * 16))
 
 
 class Setup:
@@ -201,3 +216,72 @@ def test_its_status_is_its_record(one: Setup) -> None:
     status = one.guard.status()
     assert (status.state, status.height, status.round, status.step) == ("armed", 5, 0, 3)
     assert (status.sealed, status.generation, status.fuse) == (False, 1, None)
+
+
+class TestItsPartInABirth:
+    generation = first_generation(CHAIN, KEY_HASH, *FOUNDERS)
+
+    def bind(self, one: Setup) -> None:
+        one.guard.bind(self.generation, FOUNDERS, hrs(5, 0, 3), precommit(5), NOW)
+
+    @pytest.fixture
+    def unbound(self) -> Setup:
+        return Setup(replace(record(NEVER), armed=False, generation=NO_GENERATION))
+
+    def test_a_binding_that_fails_blows_the_fuse_and_is_not_claimed(self, unbound: Setup) -> None:
+        unbound.disk.sync_error = disk_error()
+        with pytest.raises(DiskError):
+            self.bind(unbound)
+        claim = unbound.guard.claim(CHAIN, KEY_HASH)
+        assert (claim.phase, claim.generation, claim.agrees) == (GuardPhase.FUSED, NO_GENERATION, b"")
+        assert "Input/output error" in claim.reason
+
+    def test_an_arming_that_fails_blows_the_fuse_and_what_it_is_bound_to_is_still_claimed(self, unbound: Setup) -> None:
+        """The others may arm: this file will never be bound to anything else."""
+        unbound.guard.write_marker = lambda _record, _members: None
+        self.bind(unbound)
+        agreed = unbound.guard.claim(CHAIN, KEY_HASH).agrees
+        unbound.disk.write_error = disk_error()
+        with pytest.raises(DiskError):
+            unbound.guard.arm()
+        claim = unbound.guard.claim(CHAIN, KEY_HASH)
+        assert (claim.phase, claim.generation) == (GuardPhase.FUSED, self.generation)
+        assert claim.agrees == agreed != b""
+
+    def test_members_that_cannot_be_kept_leave_it_unbound_and_whole(self, unbound: Setup) -> None:
+        def fails(_record: GuardRecord, _members: tuple[Member, ...]) -> None:
+            raise DiskError("full")
+
+        unbound.guard.write_founders = fails
+        with pytest.raises(DiskError, match="full"):
+            self.bind(unbound)
+        assert (unbound.guard.phase, unbound.guard.blown) == (GuardPhase.UNBOUND, "")
+
+    def test_what_does_not_fit_the_record_changes_nothing(self, unbound: Setup) -> None:
+        before = unbound.platter
+        with pytest.raises(RecordTooLargeError):
+            unbound.guard.bind(self.generation, FOUNDERS, hrs(5, 0, 3), bytes(233), NOW)
+        assert (unbound.platter, unbound.guard.blown) == (before, "")
+        self.bind(unbound)
+
+    def test_the_floor_and_the_agreement_of_a_claim_are_those_of_the_moment(self, unbound: Setup) -> None:
+        claim = unbound.guard.claim(CHAIN, KEY_HASH, agrees=b"a")
+        assert unbound.guard.claim(CHAIN, KEY_HASH, agrees=b"a") is claim
+        assert unbound.guard.claim(CHAIN, KEY_HASH, agrees=b"b").agrees == b"b"
+        floor = FloorClaim(FloorKind.NEVER_SIGNED, NEVER, None, 0)
+        assert unbound.guard.claim(CHAIN, KEY_HASH, floor=floor).floor == floor
+
+    def test_an_armed_guards_claim_is_made_anew_only_when_it_has_moved(self, one: Setup) -> None:
+        claim = one.guard.claim(CHAIN, KEY_HASH, agrees=b"of long ago")
+        assert (claim.phase, claim.hrs, claim.agrees, claim.floor) == (GuardPhase.ARMED, hrs(5, 0, 3), b"", NO_FLOOR)
+        assert one.guard.claim(CHAIN, KEY_HASH, agrees=b"of long ago") is claim
+        one.ask(precommit(6))
+        assert one.guard.claim(CHAIN, KEY_HASH).hrs == hrs(6, 0, 3)
+        one.guard.blow_fuse("a reason")
+        assert one.guard.claim(CHAIN, KEY_HASH).phase is GuardPhase.FUSED
+
+    def test_a_reason_is_cut_to_what_a_claim_may_carry(self, one: Setup) -> None:
+        one.guard.blow_fuse("ü" * 400)
+        claim = one.guard.claim(CHAIN, KEY_HASH)
+        assert claim.reason == "ü" * (MAX_REASON_BYTES // 2)
+        assert refused_claim(CHAIN, KEY_HASH, "x" * 501).reason == "x" * 500
