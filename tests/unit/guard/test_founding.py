@@ -262,6 +262,21 @@ class TestWhatCannotBeFinished:
             said = stuck(step(bound("node-0"), bound("node-1"), anew(unbound("node-2")), known=known))
             assert f"stop node-0 and node-1, run there: {self.restart}" in said
 
+    def test_where_the_members_are_remembered_it_is_named(self) -> None:
+        said = stuck(step(bound("node-0"), bound("node-1"), anew(unbound("node-2")), known=MEMBERS))
+        assert "node-2 came back with another" in said
+
+    def test_one_that_came_back_with_another_key_is_told_to_mend_that(self) -> None:
+        other = with_claim(unbound("node-2"), key_hash=bytes(32))
+        assert "node-2 has another consensus key" in stuck(step(bound("node-0"), bound("node-1"), other))
+
+    def test_one_that_now_gives_a_higher_state(self) -> None:
+        low = (hrs(49, 0, 3), precommit(49))
+        said = stuck(step(bound("node-0", *low), bound("node-1", *low), unbound("node-2", HIGH)))
+        assert "node-2 would now begin elsewhere" in said
+        assert self.restart in said
+        assert self.restart in stuck(step(unbound("node-2", HIGH), bound("node-0", *low), bound("node-1", *low)))
+
     def test_it_sees_that_itself(self) -> None:
         said = stuck(step(anew(unbound("node-2")), bound("node-0"), bound("node-1")))
         assert f"stop node-0 and node-1, run there: {self.restart}" in said
