@@ -40,6 +40,9 @@ MAX_MESSAGE_BYTES: Final = 256 * 1024
 MAX_ENTRIES: Final = 1024
 """Log entries in one message; a sender with more says the rest when these are acknowledged."""
 
+MAX_INDEX: Final = 2**62
+"""Whatever is counted on from there can still be written."""
+
 MAX_COMMAND_BYTES: Final = MAX_DELTA_BYTES + 1
 """pysyncobj's byte of kind, and a delta of the view."""
 
@@ -276,9 +279,7 @@ def _message(octets: Octets, kind: int) -> Message:  # noqa: C901  (one row a me
 
 def _read_append(octets: Octets) -> AppendEntries:
     term, sent, commit_index = octets.number(), octets.seconds(), octets.number()
-    previous_index, previous_term = octets.number(), octets.number()
-    if previous_index == 0:
-        raise octets.wrong("no entry comes before the first")
+    previous_index, previous_term = _read_index(octets), octets.number()
     if (count := octets.number()) > MAX_ENTRIES:
         raise octets.wrong(f"{count} entries, at most {MAX_ENTRIES} are possible")
     entries = tuple(_read_entry(octets) for _ in range(count))
@@ -287,19 +288,21 @@ def _read_append(octets: Octets) -> AppendEntries:
 
 
 def _read_install(octets: Octets) -> InstallView:
-    term, sent, commit_index, first_index = octets.number(), octets.seconds(), octets.number(), octets.number()
-    if first_index == 0:
-        raise octets.wrong("a log begins with entry 1")
+    term, sent, commit_index, first_index = octets.number(), octets.seconds(), octets.number(), _read_index(octets)
     first, second = _read_entry(octets), _read_entry(octets)
     _check_terms(octets, first.term, second.term, term)
     return InstallView(term, sent, commit_index, first_index, first, second, octets.sized(MAX_VIEW_BYTES))
 
 
 def _read_acknowledge(octets: Octets) -> Acknowledge:
-    term, sent, next_index = octets.number(), octets.seconds(), octets.number()
-    if next_index == 0:
-        raise octets.wrong("a log begins with entry 1")
-    return Acknowledge(term, sent, next_index, octets.flag(), octets.flag())
+    return Acknowledge(octets.number(), octets.seconds(), _read_index(octets), octets.flag(), octets.flag())
+
+
+def _read_index(octets: Octets) -> int:
+    index = octets.number()
+    if not 1 <= index <= MAX_INDEX:
+        raise octets.wrong(f"{index} is the place of no entry")
+    return index
 
 
 def _read_end(octets: Octets) -> LogEnd:

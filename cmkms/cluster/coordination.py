@@ -42,6 +42,9 @@ __all__ = ["Coordination", "Lease"]
 _HAND_OVER_PATIENCE: Final = 0.25
 """Seconds for a follower to catch up, when asked to take over: it lacks one entry at most, that is a round trip."""
 
+_MAX_TERM_JUMP: Final = 2**32
+"""More elections than there ever are while a member is away: whoever took such a term over would run out of them."""
+
 _MAX_WAITING: Final = 1024
 """Calls that may wait for the one under way: there are none, unless a handler is called where it should not be."""
 
@@ -147,8 +150,7 @@ class Coordination:
         if member not in self._others:
             raise PeerError(f"{member}: is not a member of this cluster")
         message = decode(data)
-        if isinstance(message, InstallView | ShareView):
-            View.decode(message.view)
+        self._check(member, message)
         self._enter(lambda: self._handle(member, message))
 
     def tick(self) -> None:
@@ -254,6 +256,16 @@ class Coordination:
             self._say(member, request)
 
     # ------------------------------------------------------------------------------------------------------- messages
+
+    def _check(self, member: str, message: Message) -> None:
+        """Refuse what is well formed, and still nothing that a member would say. Raises PeerError."""
+        if isinstance(message, InstallView | ShareView):
+            View.decode(message.view)
+        newest = 0 if isinstance(message, ShareView) else message.term
+        if isinstance(message, AnswerPreVote):
+            newest = max(newest, message.own_term)
+        if newest > self._engine.term + _MAX_TERM_JUMP:
+            raise PeerError(f"{member}: speaks of term {newest}, where {self._engine.term} is the newest known here")
 
     def _say(self, member: str, message: Message) -> bool:
         return self._send(member, encode(message))
@@ -379,4 +391,6 @@ class Coordination:
             for part in self._sharing.take(now).parts():
                 self._engine.propose(part)
         elif leader is not None and leader in self._elections.linked:
-            self._say(leader, ShareView(self._sharing.take(now).encode()))
+            news = self._sharing.take(now)
+            if not self._say(leader, ShareView(news.encode())):
+                self._sharing.put_back(news)

@@ -47,7 +47,11 @@ class Sharing:
         return bool(self._pending) and now >= self._due_at
 
     def take(self, now: float) -> View:
-        """Return what is to be said now. It is on its way then."""
+        """Return what is to be said now. It is on its way then, or put back."""
         pending, self._pending = self._pending, View()
         self._due_at = now + _SHARE_EVERY
         return pending
+
+    def put_back(self, news: View) -> None:
+        """Keep what could not be sent for the next time."""
+        self._pending.merge(news)

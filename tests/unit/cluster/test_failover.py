@@ -1,4 +1,4 @@
-"""Real coordinations over real pysyncobj, under a virtual clock: how soon somebody coordinates again, and who does not."""
+"""Real coordinations over real pysyncobj, under a virtual clock: how soon somebody holds the lease, and who never."""
 
 from __future__ import annotations
 

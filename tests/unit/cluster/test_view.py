@@ -102,7 +102,7 @@ def test_nothing_has_no_parts() -> None:
     "state", [SignState(HRS(5, 0, Step.PREVOTE)), SignState(HRS(5, 0, Step.PREVOTE), b"x" * 513, b"y")]
 )
 def test_what_a_view_cannot_hold_is_refused_where_it_is_released(state: SignState) -> None:
-    with pytest.raises(ValueError, match="only what was signed|513 bytes"):
+    with pytest.raises(ValueError, match=r"only what was signed|513 bytes"):
         encode_release("chain", state)
 
 

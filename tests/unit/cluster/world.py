@@ -42,7 +42,7 @@ class Member:
     terms: MemoryTermStore = field(default_factory=MemoryTermStore)
     coordination: Coordination | None = None
     life: int = 0
-    changes: list[tuple[float, str, int, bool]] = field(default_factory=list)
+    changes: list[tuple[float, str, int, bool]] = field(default_factory=list[tuple[float, str, int, bool]])
     refused_data: int = 0
 
     @property
@@ -55,8 +55,8 @@ class Member:
 class Link:
     """One session: `up` are the ends that were told of it, `held` what does not arrive for now."""
 
-    up: set[str] = field(default_factory=set)
-    held: list[Callable[[], None]] = field(default_factory=list)
+    up: set[str] = field(default_factory=set[str])
+    held: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
     ended: bool = False
 
 
