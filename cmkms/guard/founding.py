@@ -116,7 +116,7 @@ def next_step(
         case GuardPhase.ARMED:
             return Born()
         case GuardPhase.REFUSED | GuardPhase.FUSED:
-            return Stuck(mine.claim.reason)
+            return Stuck(_trouble(mine.claim))
         case GuardPhase.BOUND:
             return founding.bound()
         case GuardPhase.UNBOUND:
@@ -300,7 +300,7 @@ class _Founding:
     def _waits(self) -> str:
         """Say for whom this waits, and how far the others have come; empty when all are there and well."""
         unwell = {
-            member: one.claim.reason
+            member: _trouble(one.claim)
             for member, one in self._others.items()
             if _came_to(one.claim) in {GuardPhase.REFUSED, GuardPhase.FUSED}
         }
@@ -338,6 +338,17 @@ def _came_to(claim: GuardClaim) -> GuardPhase:
     if claim.phase is not GuardPhase.FUSED or claim.generation == NO_GENERATION:
         return claim.phase
     return GuardPhase.BOUND if claim.agrees else GuardPhase.ARMED
+
+
+def _trouble(claim: GuardClaim) -> str:
+    """Say what is wrong with a guard that is refused or fused, and what its operator does about it."""
+    match _came_to(claim):
+        case GuardPhase.FUSED:
+            return f"{claim.reason}. It was bound to nothing yet: mend its disk, and make a new home with cmkms init"
+        case GuardPhase.BOUND | GuardPhase.ARMED:
+            return f"{claim.reason}. {_CHANGE_OF_GENERATION}"
+        case _:
+            return claim.reason
 
 
 def _are(members: list[str]) -> str:

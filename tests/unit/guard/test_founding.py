@@ -337,7 +337,7 @@ class TestWhoCannotBeMembersTogether:
 class TestBlownFuses:
     def test_an_unbound_one_is_waited_for_with_its_reason(self) -> None:
         said = waiting(step(unbound("node-0"), unbound("node-1"), fused(unbound("node-2"))))
-        assert "node-2 cannot use its guard: EIO" in said
+        assert "node-2 cannot use its guard: EIO. It was bound to nothing yet: mend its disk" in said
 
     def test_one_that_was_bound_does_not_keep_the_others_from_arming(self) -> None:
         assert step(bound("node-0"), bound("node-1"), fused(bound("node-2"))) == Arm(GENERATION, MEMBERS)
@@ -354,9 +354,13 @@ class TestBlownFuses:
         assert "stop node-0, run there" in said
         assert "new homes with cmkms init for those whose fuse is blown (node-1)" in said
 
-    @pytest.mark.parametrize("phase", [GuardPhase.FUSED, GuardPhase.REFUSED])
-    def test_the_own_one_says_its_reason(self, phase: GuardPhase) -> None:
-        assert stuck(step(with_claim(unbound("node-0"), phase=phase, reason="EIO"))) == "EIO"
+    def test_the_own_one_says_its_reason_and_what_to_do(self) -> None:
+        assert "EIO. It was bound to nothing yet: mend its disk" in stuck(step(fused(unbound("node-0"))))
+        assert "EIO. It comes back by a change of generation" in stuck(step(fused(bound("node-0"))))
+
+    def test_one_that_is_refused_says_why(self) -> None:
+        refused = with_claim(unbound("node-0"), phase=GuardPhase.REFUSED, reason="it is lost")
+        assert stuck(step(refused)) == "it is lost"
 
 
 def test_five_are_born_like_three() -> None:
