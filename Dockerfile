@@ -5,6 +5,7 @@
 #   docker run -d --name cmkms --restart=always --read-only --cap-drop=ALL --security-opt=no-new-privileges \
 #       --ulimit core=0 --network=host -v cmkms:/var/lib/cmkms cmkms
 #
+# Three of them on one engine: configs/compose.yaml. Each replica has a volume of its own.
 # The home must be a volume: the guard refuses the overlay file system of a container, which forgets.
 # Where no engine runs, tests/packaging/dockerfile_steps.py runs the steps below one by one in a chroot.
 

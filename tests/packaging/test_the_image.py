@@ -117,5 +117,25 @@ def test_a_signer_in_the_image_gets_healthy_and_stops_when_told(image: Stage, vo
     assert signer.returncode == 0
 
 
+def test_three_replicas_of_the_image_are_born_together(image: Stage, volume: Path) -> None:
+    # As another user than root, with no core dumps: how the key of a connection reaches OpenSSL depends on both.
+    ids = ("node-0", "node-1", "node-2")
+    http = {name: free_port() for name in ids}
+    nodes = [word for name in ids for word in ("--node", f"{name}=127.0.0.1:{free_port()}")]
+    node = f"tcp://127.0.0.1:{free_port()}"
+    common = ("--chain-id", "test-1", "--validator-addr", node, "--generate-key")
+    run(image, volume, "cluster", "init", *nodes, *common, "--out", "/var/lib/cmkms/homes")
+
+    with contextlib.ExitStack() as replicas:
+        for name in ids:
+            never = ("--never-signed", "test-1") if name == ids[0] else ()
+            arguments = ("--home", f"/var/lib/cmkms/homes/{name}", *never)
+            replicas.enter_context(running(image, volume, *arguments, CMKMS_HTTP_ADDR=f"127.0.0.1:{http[name]}"))
+        asked = ("--http-addr", f"127.0.0.1:{http[ids[1]]}")
+        said = run(image, volume, "cluster", "wait", "--all", "--timeout", f"{READY_LIMIT_SECONDS:g}", *asked)
+
+    assert said.startswith("can sign: test-1")
+
+
 def test_nobody_home_is_not_healthy(image: Stage, volume: Path) -> None:
     assert not is_healthy(image, volume, f"http://127.0.0.1:{free_port()}/healthz")
