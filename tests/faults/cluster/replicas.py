@@ -14,7 +14,19 @@ from cmkms.harness.signer_cluster import CmkmsCluster
 from cmkms.harness.signer_process import CmkmsProcess
 from cmkms.harness.values import MessageType, Time, Vote
 
-__all__ = ["CHAIN", "READY", "STOPPED", "events", "eventually", "make_cluster", "pub_key_of", "vote", "warnings"]
+__all__ = [
+    "CHAIN",
+    "READY",
+    "STOPPED",
+    "events",
+    "eventually",
+    "make_cluster",
+    "pin",
+    "pin_of",
+    "pub_key_of",
+    "vote",
+    "warnings",
+]
 
 CHAIN: Final = "testnet-1"
 
@@ -42,6 +54,18 @@ def make_cluster(
         cluster.close()
         raise
     return cluster
+
+
+def pin_of(replica: CmkmsProcess) -> str:
+    """What `cmkms identity show` prints behind the `#` of its line."""
+    shown = replica.command("identity", "show", "--home", str(replica.home))
+    return shown.partition("#")[2].split()[0]
+
+
+def pin(cluster: CmkmsCluster, member: str, pins: Mapping[str, str]) -> None:
+    """Give one replica these pins, by member."""
+    replica = cluster.replica(member)
+    replica.peers = tuple(f"{line}#{pins[line.partition('=')[0]]}" for line in replica.peers)
 
 
 def pub_key_of(cluster: CmkmsCluster) -> bytes:

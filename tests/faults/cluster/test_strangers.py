@@ -19,7 +19,18 @@ import pytest
 
 from cmkms.harness.node import SimulatedNode
 from cmkms.harness.signer_cluster import CmkmsCluster
-from tests.faults.cluster.replicas import CHAIN, READY, eventually, make_cluster, pub_key_of, vote, warnings
+from tests.faults.cluster.replicas import (
+    CHAIN,
+    READY,
+    events,
+    eventually,
+    make_cluster,
+    pin,
+    pin_of,
+    pub_key_of,
+    vote,
+    warnings,
+)
 
 TRIES: Final = 30
 """By each stranger, at the replica that holds the lease."""
@@ -49,6 +60,9 @@ def visited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visited]:
     folder = tmp_path_factory.mktemp("cluster")
     node_at = f"unix://{folder}/node.sock"
     with make_cluster(folder, node_at) as cluster:
+        pins = {member: pin_of(cluster.replica(member)) for member in cluster.members}
+        for member in cluster.members:
+            pin(cluster, member, pins)
         cluster.start_all()
         cluster.wait_ready(READY)
         yield Visited(cluster, node_at, cluster.wait_holder(READY))
@@ -93,12 +107,21 @@ def _trusting() -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.parametrize("stranger", [_garbage, _silence, _half_a_hello, _no_certificate, _old_tls])
+@pytest.mark.parametrize(
+    ("stranger", "named"),
+    [
+        (_garbage, "does not speak TLS 1.3"),
+        (_silence, "no TLS handshake within"),
+        (_half_a_hello, "no TLS handshake within"),
+        (_no_certificate, "certificate"),
+        (_old_tls, "UNSUPPORTED_PROTOCOL"),
+    ],
+)
 async def test_they_are_named_seldom_and_the_cluster_signs_on(
-    visited: Visited, stranger: Callable[[int, ExitStack], None]
+    visited: Visited, stranger: Callable[[int, ExitStack], None], named: str
 ) -> None:
     replica = visited.cluster.replica(visited.holder)
-    before = len(warnings(replica))
+    before = len(warnings(replica, "stranger"))
     async with SimulatedNode(visited.node_at, CHAIN) as node:
         node.knows(pub_key_of(visited.cluster))
         with ExitStack() as stack:
@@ -106,12 +129,12 @@ async def test_they_are_named_seldom_and_the_cluster_signs_on(
                 await asyncio.to_thread(stranger, visited.port, stack)
                 assert (await node.sign_vote(vote(next(HEIGHTS)))).attempts == 1
             # A stranger that says nothing is only known by its silence, after some seconds.
-            await eventually(lambda: len(warnings(replica)) > before, replica.log_tail)
+            await eventually(lambda: warnings(replica, "stranger", "127.0.0.1", named), replica.log_tail)
             for _ in range(TRIES):
                 assert (await node.sign_vote(vote(next(HEIGHTS)))).attempts == 1
-    assert len(warnings(replica)) - before <= FEW_LINES
+    assert len(warnings(replica, "stranger")) - before <= FEW_LINES
     assert replica.alive
-    assert await asyncio.to_thread(visited.cluster.wait_holder, READY) == visited.holder
+    assert [event for event in events(replica) if event["event"] == "peer ended"] == []
 
 
 async def test_a_replica_of_another_cluster_is_turned_away(visited: Visited, tmp_path: Path) -> None:
@@ -128,6 +151,7 @@ async def test_a_replica_of_another_cluster_is_turned_away(visited: Visited, tmp
         async with SimulatedNode(visited.node_at, CHAIN) as node:
             node.knows(pub_key_of(visited.cluster))
             assert (await node.sign_vote(vote(next(HEIGHTS)))).reply.vote.signature
+        await eventually(lost.status, lost.log_tail)
         status = lost.status()
         assert status is not None
         assert [chain.guard_state for chain in status.chains] == ["unborn"]
