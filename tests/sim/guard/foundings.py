@@ -30,7 +30,6 @@ __all__ = [
     "File",
     "Founding",
     "Home",
-    "candidate",
     "fair_run",
     "made_anew",
     "moves",
@@ -44,12 +43,27 @@ STATE: Final = FloorClaim(FloorKind.STATE, hrs(5, 0, 3), precommit(5), 7)
 OTHER: Final = FloorClaim(FloorKind.STATE, hrs(5, 0, 3), precommit(5, number=2), 8)
 
 
+_BIRTHS: Final[list[Bind]] = []
+"""Every birth that anything was ever bound to; states name them by number, which compares a thousand times faster."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
-    """One guard file, of a home's first nonce (0) or a later one. `bound` is what it is bound to, for good."""
+    """One guard file, of a home's first nonce (0) or a later one. `birth` is what it is bound to, for good."""
 
-    bound: Bind | None = None
+    birth: int = -1
     armed: bool = False
+
+    @classmethod
+    def bound_to(cls, bind: Bind) -> File:
+        bind = replace(bind, why="")
+        if bind not in _BIRTHS:
+            _BIRTHS.append(bind)
+        return cls(_BIRTHS.index(bind))
+
+    @property
+    def bound(self) -> Bind | None:
+        return None if self.birth < 0 else _BIRTHS[self.birth]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,10 @@ class Home:
     @property
     def file(self) -> File:
         return self.files[-1]
+
+    @property
+    def nonce(self) -> int:
+        return len(self.files) - 1
 
     def with_file(self, file: File) -> Home:
         return replace(self, files=(*self.files[:-1], file))
@@ -80,10 +98,11 @@ def identity(number: int) -> bytes:
 
 
 @cache
-def claim(number: int, nonce: int, file: File, floor: FloorClaim, agrees: bytes) -> GuardClaim:
+def candidate(number: int, nonce: int, file: File, floor: FloorClaim, agrees: bytes = b"") -> Candidate:
+    """What a replica claims of that file; made once, so that candidates can be told apart by identity."""
     phase, generation, at = GuardPhase.UNBOUND, NO_GENERATION, NEVER
-    if file.bound is not None:
-        bound = file.bound
+    bound = file.bound
+    if bound is not None:
         phase, generation, at = GuardPhase.BOUND, bound.generation, bound.hrs
         kind = FloorKind.NEVER_SIGNED if bound.hrs == NEVER else FloorKind.STATE
         floor = FloorClaim(kind, bound.hrs, bound.sign_bytes, bound.accepted_at)
@@ -91,30 +110,42 @@ def claim(number: int, nonce: int, file: File, floor: FloorClaim, agrees: bytes)
     if file.armed:
         phase, floor, agrees = GuardPhase.ARMED, NO_FLOOR, b""
     made = f"{number}.{nonce}".encode().ljust(16)
-    return GuardClaim(CHAIN, KEY_HASH, phase, generation, made, 1, at, floor, agrees)
+    claim = GuardClaim(CHAIN, KEY_HASH, phase, generation, made, 1, at, floor, agrees)
+    return Candidate(name(number), identity(number), claim)
 
 
-def candidate(
-    number: int, home: Home, floor: FloorClaim, agrees: bytes = b"", *, nonce: int | None = None
-) -> Candidate:
-    nonce = len(home.files) - 1 if nonce is None else nonce
-    return Candidate(name(number), identity(number), claim(number, nonce, home.files[nonce], floor, agrees))
+_STEPS: Final[dict[tuple[int, ...], FoundingStep]] = {}
+_AGREEING: Final[dict[tuple[int, bytes], Candidate]] = {}
 
 
-@cache
 def step(members: int, mine: Candidate, others: tuple[Candidate, ...], known: tuple[Member, ...]) -> FoundingStep:
-    names = tuple(name(number) for number in range(members))
-    return next_step(CHAIN, names, mine, {other.member_id: other for other in others}, known=known)
+    """Ask `next_step` once for each set of candidates, which are made once (`candidate`) and told apart by identity."""
+    key = (members, id(known), id(mine), *map(id, others))
+    if key not in _STEPS:
+        names = tuple(name(number) for number in range(members))
+        here = {other.member_id: other for other in others}
+        _STEPS[key] = next_step(CHAIN, names, mine, here, known=known)
+    return _STEPS[key]
+
+
+def agreeing(other: Candidate, digest: bytes) -> Candidate:
+    """A guard that is bound to nothing agrees with whatever it is asked for."""
+    if other.claim.phase is not GuardPhase.UNBOUND:
+        return other
+    key = (id(other), digest)
+    if key not in _AGREEING:
+        _AGREEING[key] = replace(other, claim=replace(other.claim, agrees=digest))
+    return _AGREEING[key]
 
 
 def ever_claimed(number: int, home: Home, floors: Iterable[FloorClaim]) -> Iterator[Candidate]:
     """Every claim of that home that may be under way: of each file, as it is and as it was."""
     for nonce, file in enumerate(home.files):
-        past = [file, replace(file, armed=False)] if file.armed else [file] if file.bound is not None else []
+        past = [file, replace(file, armed=False)] if file.armed else [file] if file.birth >= 0 else []
         for was in past:
-            yield Candidate(name(number), identity(number), claim(number, nonce, was, NO_FLOOR, b""))
+            yield candidate(number, nonce, was, NO_FLOOR)
         for floor in floors:
-            yield Candidate(name(number), identity(number), claim(number, nonce, File(), floor, b""))
+            yield candidate(number, nonce, File(), floor)
 
 
 def moves(state: Founding, floors: tuple[FloorClaim, ...]) -> Iterator[Founding]:
@@ -124,8 +155,8 @@ def moves(state: Founding, floors: tuple[FloorClaim, ...]) -> Iterator[Founding]
             continue
         seen = [tuple(ever_claimed(one, other, floors)) for one, other in enumerate(state) if one != number]
         found: set[File] = set()
-        for floor in floors if home.file.bound is None else (NO_FLOOR,):
-            mine = candidate(number, home, floor)
+        for floor in floors if home.file.birth < 0 else (NO_FLOOR,):
+            mine = candidate(number, home.nonce, home.file, floor)
             memories = ((), home.file.bound.members) if home.file.bound is not None else ((),)
             for known, others in product(memories, product(*seen)):
                 file = _after(len(state), home.file, mine, others, known)
@@ -140,17 +171,11 @@ def _after(
 ) -> File | None:
     done = step(members, mine, others, known)
     if isinstance(done, Agree):
-        # Those that are bound to nothing agree with whatever they are asked for.
-        agreeing = tuple(
-            replace(other, claim=replace(other.claim, agrees=done.digest))
-            if other.claim.phase is GuardPhase.UNBOUND
-            else other
-            for other in others
-        )
-        done = step(members, mine, agreeing, known)
+        digest = done.digest
+        done = step(members, mine, tuple(agreeing(other, digest) for other in others), known)
     match done:
         case Bind():
-            return File(replace(done, why=""))
+            return File.bound_to(done)
         case Arm(generation=generation, members=named):
             assert file.bound is not None
             assert (file.bound.generation, file.bound.members) == (generation, named)
@@ -182,7 +207,10 @@ def fair_run(state: Founding, floors: tuple[FloorClaim, ...]) -> tuple[Founding,
     """Let all be connected and see each other as they are, until nothing changes any more; what each says at last."""
     agrees = [b""] * len(state)
     while True:
-        seen = [candidate(number, home, floors[number], agrees[number]) for number, home in enumerate(state)]
+        seen = [
+            candidate(number, home.nonce, home.file, floors[number], agrees[number])
+            for number, home in enumerate(state)
+        ]
         before = (state, list(agrees))
         said: list[FoundingStep] = []
         for number, home in enumerate(state):
@@ -191,7 +219,7 @@ def fair_run(state: Founding, floors: tuple[FloorClaim, ...]) -> tuple[Founding,
             said.append(done)
             agrees[number] = done.digest if isinstance(done, Agree) else b""
             if isinstance(done, Bind):
-                state = (*state[:number], home.with_file(File(replace(done, why=""))), *state[number + 1 :])
+                state = (*state[:number], home.with_file(File.bound_to(done)), *state[number + 1 :])
             elif isinstance(done, Arm):
                 state = (*state[:number], home.with_file(replace(home.file, armed=True)), *state[number + 1 :])
         if (state, agrees) == before:
