@@ -25,7 +25,8 @@ from cmkms.peers.journal import PeerJournal
 from cmkms.peers.messages import HelloMember, Message
 from cmkms.peers.network import PeerNetwork
 from cmkms.replica.chain import ReplicaObserver
-from cmkms.replica.member import BEAT_SECONDS, ChainPlan, Ports, Replica, Who
+from cmkms.replica.member import BEAT_SECONDS, Replica
+from cmkms.replica.ports import ChainPlan, Ports, Who
 from cmkms.replica.shown import peer_statuses
 from cmkms.status import LeaseStatus, PeerStatus
 
@@ -103,10 +104,10 @@ class Membership:
 
     async def leave(self) -> None:
         """Finish what is under way and hand the lease over. What still waits then is answered by the new holder."""
-        replica, coordination = self.replica, self.replica.coordination
+        replica = self.replica
         replica.close()
         await _until(lambda: not replica.busy, FINISH_SECONDS)
-        if coordination.holds and coordination.hand_over():
+        if replica.resign():
             await _until(lambda: replica.neighbours.holder()[0] not in {"", self._config.id}, HAND_OVER_SECONDS)
         await _until(lambda: not any(chain.dispatch.waiting for chain in replica.chains.values()), FINISH_SECONDS)
 

@@ -31,7 +31,7 @@ from cmkms.home import check_private_dir
 from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
 from cmkms.membership import Membership
-from cmkms.replica.member import ChainPlan
+from cmkms.replica.ports import ChainPlan
 from cmkms.served import (
     NOT_SERVED,
     OpenedChain,

@@ -6,79 +6,34 @@ whatever arrives here, in whatever order, ends at a guard's decision or in a cou
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
-from structlog.typing import FilteringBoundLogger
-
 from cmkms.cluster.coordination import Coordination
-from cmkms.cluster.terms import TermStore
 from cmkms.cluster.timing import Timing
 from cmkms.cluster.view import View, encode_release
 from cmkms.errors import CmkmsError, PeerError
 from cmkms.guard.claims import GuardClaim, GuardPhase
-from cmkms.guard.quorum import Timer
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.guard.state_file import SignState
-from cmkms.peers.messages import Blow, Goodbye, Hello, HelloMember, Message, Raft, Status
-from cmkms.replica.chain import Place, ReplicaChain, ReplicaObserver, Surroundings
+from cmkms.peers.messages import Blow, Goodbye, Hello, Message, Raft, Status
+from cmkms.replica.chain import ReplicaChain, Surroundings
 from cmkms.replica.neighbours import Neighbour, Neighbours, differences
 from cmkms.replica.placement import Placement
+from cmkms.replica.ports import ChainPlan, Ports, Who
 from cmkms.replica.rollback import RollbackWatch
 from cmkms.signing.forwarding import Forward, Forwarded, NotHolder
 
-__all__ = ["BEAT_SECONDS", "PROTOCOL_VERSION", "Ports", "Replica", "Who"]
+__all__ = ["BEAT_SECONDS", "PROTOCOL_VERSION", "Replica"]
 
 PROTOCOL_VERSION: Final = 1
 BEAT_SECONDS: Final = 0.1
 """How often a replica tells of itself. A neighbour that misses three beats does not count as heard any more."""
 QUIET_BEATS: Final = 3.5
+"""Beats may come late by half of one."""
 MAX_TWINS: Final = 64
 """Former lives that are remembered as having spoken again."""
 TWIN_SECONDS: Final = 1.0
 """A live process dials ten times a second; what a dead one left in the socket's queue is read long before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Who:
-    """Who this replica is. `identity` is the SHA-256 of its public identity key, `boot` random for each process."""
-
-    me: str
-    identity: bytes
-    members: tuple[HelloMember, ...]
-    ttl_seconds: float
-    boot: bytes
-    release: str
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of all members, in order."""
-        return tuple(sorted(member.id for member in self.members))
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """How a replica reaches the world. `clock` is CLOCK_BOOTTIME; `nodes` counts the node connections in use."""
-
-    send: Callable[[str, Message], bool]
-    soon: Callable[[Callable[[], None]], object]
-    timer: Timer
-    clock: Callable[[], float]
-    terms: TermStore
-    random: random.Random
-    log: FilteringBoundLogger
-    observer: ReplicaObserver
-    nodes: Callable[[], int]
-
-
-@dataclass(frozen=True, slots=True)
-class ChainPlan:
-    """A chain to serve, and how long its nodes wait in an outage (s; None: for as long as it takes)."""
-
-    place: Place
-    refuse_after: float | None = None
 
 
 class Replica:
@@ -91,6 +46,7 @@ class Replica:
         self._watch = RollbackWatch()
         self._leaving: set[str] = set()
         self._announcing = False
+        self._resigned = False
         self._held: int | None = None
         self._told: dict[str, SignState | None] = {}
         self._twins: dict[tuple[str, bytes], float] = {}
@@ -227,6 +183,7 @@ class Replica:
         """Tell the others of this replica; every `BEAT_SECONDS`."""
         self._send_status()
         self._go_on()
+        self._stand_aside()
         self._ports.observer.leader(self.neighbours.holder()[0])
         if self.coordination.holds and (better := self._placement.better()) and self.coordination.hand_over(better):
             self._log.info("the lease is offered to a replica that is better placed", to=better)
@@ -242,13 +199,18 @@ class Replica:
     def fuse_blown(self) -> None:
         """The own guard stopped answering: its flights end, the lease goes to another replica, everybody is told."""
         self.announce()
-        if self.coordination.holds:
-            self.coordination.hand_over()
+        self._stand_aside()
 
     def close(self) -> None:
         """Begin nothing here any more; what is under way is finished."""
         for chain in self.chains.values():
             chain.dispatch.close()
+
+    def resign(self) -> bool:
+        """Never lead again in this life; returns whether a lease held is being handed over."""
+        self._resigned = True
+        self._stand_aside()
+        return self.coordination.holds and self.coordination.hand_over()
 
     @property
     def busy(self) -> bool:
@@ -256,6 +218,10 @@ class Replica:
         return any(chain.signer.flights or chain.dispatch.serving for chain in self.chains.values())
 
     # --------------------------------------------------------------------------------------------------------- inside
+
+    def _stand_aside(self) -> None:
+        """Leave the lease to the others where that is better, and only then: somebody has to hold it."""
+        self.coordination.stand_aside(aside=self._resigned or self._placement.is_unfit())
 
     def _claims(self) -> tuple[GuardClaim, ...]:
         return tuple(chain.claim for chain in self.chains.values())

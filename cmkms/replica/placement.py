@@ -21,13 +21,19 @@ MIN_ASKED: Final = 4
 
 
 class Placement:
-    """Looks, now and then, whether another replica is better placed to hold the lease."""
+    """Looks whether another replica is better placed to hold the lease."""
 
     def __init__(self, chains: Iterable[ReplicaChain], neighbours: Neighbours, clock: Callable[[], float]) -> None:
         self._chains = {chain.chain_id: chain for chain in chains}
         self._neighbours = neighbours
         self._clock = clock
         self._looked = clock()
+
+    def is_unfit(self) -> bool:
+        """Tell whether an own guard does not answer while another replica's all do: that one is to lead."""
+        if all(chain.healthy for chain in self._chains.values()):
+            return False
+        return any(self._is_sound(one) for one in self._neighbours)
 
     def better(self) -> str:
         """Return the replica that the lease is to be offered to now; empty if it is best here, or not yet time."""
@@ -36,8 +42,6 @@ class Placement:
             return ""
         self._looked = now
         asked = [chain.dispatch.take_asked() for chain in self._chains.values()]
-        if not all(chain.healthy for chain in self._chains.values()):
-            return next((one.member for one in self._neighbours if self._is_sound(one)), "")
         if any(here for here, _ in asked):
             return ""
         sound = (one.member for one in self._neighbours if self._is_sound(one))
