@@ -100,6 +100,17 @@ def test_targets_of_make_exist(document: Path) -> None:
 
 
 @every_document
+def test_every_install_is_by_hash_or_fetches_nothing(document: Path) -> None:
+    quoted = [words for fence in fences(document.read_text()) for words in command_lines(fence)]
+    installs = [words for words in quoted if Path(words[0]).name.startswith("pip") and "install" in words]
+    for words in installs:
+        fetches_nothing = {"--no-deps", "--no-build-isolation"} <= set(words)
+        by_hash = {"--require-hashes", "--only-binary"} <= set(words)
+        # What has no wheel must not be built by what a build environment would fetch.
+        assert fetches_nothing or (by_hash and ("--no-binary" not in words or "--no-build-isolation" in words)), words
+
+
+@every_document
 def test_own_files_in_commands_exist(document: Path) -> None:
     for fence in fences(document.read_text()):
         for words in command_lines(fence):
