@@ -9,23 +9,21 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from cmkms.errors import BrokenInvariantError
-from cmkms.guard.claims import FloorClaim, FloorKind, GuardClaim, GuardPhase
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.peers import rpc_codec
+from cmkms.peers.claims_codec import MAX_GUARDS, encode_claims, read_claims
 from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Raft, Status
 from cmkms.peers.wire import (
     DIGEST_BYTES,
-    MAX_TEXT_BYTES,
     NONCE_BYTES,
     PeerProtocolError,
     Reader,
+    bounded,
+    checked_count,
+    checked_size,
     pack_chain_id,
     pack_choice,
-    pack_generation,
-    pack_hrs,
     pack_member_id,
-    pack_optional_sign_bytes,
     pack_sign_bytes,
     pack_text,
 )
@@ -39,15 +37,12 @@ MAX_FRAME_BYTES: Final = MAX_REQUEST_BYTES + 4096
 """The longest message is a forwarded request with a vote extension of 1 MiB; the rest of it takes some 100 bytes."""
 MAX_HELLO_BYTES: Final = 256 * 1024
 """256 chains whose guards all have a reason to be refused, each of at most 960 bytes."""
-MAX_GUARDS: Final = 256
-"""Chains of one replica."""
 MAX_MEMBERS: Final = 16
 """Replicas of one cluster: 5 are supported, and a list that is too long is to be read and refused by name."""
 MAX_RAFT_BYTES: Final = MAX_REQUEST_BYTES
 MAX_RELEASE_BYTES: Final = 32
 MAX_SIGNATURE_BYTES: Final = 96
 """CometBFT `types/signable.go`, MaxSignatureSize: 64 for Ed25519, 96 for BLS12-381."""
-_MAX_REASON_BYTES: Final = MAX_TEXT_BYTES
 
 _FIRST_OPTIONAL: Final = 128
 
@@ -94,7 +89,7 @@ _REJECTIONS: Final = {
 _REJECTION_OF: Final = {number: reason for reason, number in _REJECTIONS.items()}
 
 _HELLO: Final = struct.Struct(">BBB")
-_CLAIM: Final = struct.Struct(">Q")
+_U64: Final = struct.Struct(">Q")
 _FORWARD: Final = struct.Struct(">BQ")
 _HOPS: Final = struct.Struct(">BI")
 
@@ -110,7 +105,7 @@ def encode(message: Frame) -> bytes:
         case Answered():
             return rpc_codec.encode_answered(message)
         case Raft(data=data):
-            return bytes((_Type.RAFT,)) + _at_most("a raft message", data, MAX_RAFT_BYTES)
+            return bytes((_Type.RAFT,)) + checked_size("a raft message", data, MAX_RAFT_BYTES)
         case Peek():
             return rpc_codec.encode_peek(message)
         case Peeked():
@@ -169,7 +164,7 @@ def _encode_slowly(message: Status | Forward | Forwarded | Hello | Blow | Declin
         case Hello():
             return _encode_hello(message)
         case Blow(chain_id=chain_id, nonce=nonce, sequence=sequence):
-            parts = pack_chain_id(chain_id) + pack_choice("a nonce", nonce, 0, NONCE_BYTES) + _CLAIM.pack(sequence)
+            parts = pack_chain_id(chain_id) + pack_choice("a nonce", nonce, 0, NONCE_BYTES) + _U64.pack(sequence)
             return bytes((_Type.BLOW,)) + parts
         case Declined(reason=reason):
             return bytes((_Type.DECLINED,)) + pack_text(reason)
@@ -207,11 +202,11 @@ def _encode_hello(message: Hello) -> bytes:
         pack_member_id(message.member_id),
         pack_choice("a boot nonce", message.boot, NONCE_BYTES)[1:],
         message.ttl_ms.to_bytes(4, "big"),
-        bytes((_count("members", len(message.members), MAX_MEMBERS),)),
+        bytes((checked_count("members", len(message.members), MAX_MEMBERS),)),
     ]
     for member in message.members:
         parts += [pack_member_id(member.id), pack_choice("a pin", bytes.fromhex(member.pin), 0, DIGEST_BYTES)]
-    parts.append(_encode_claims(message.guards))
+    parts.append(encode_claims(message.guards))
     return b"".join(parts)
 
 
@@ -225,21 +220,21 @@ def _read_hello(reader: Reader) -> Hello:
         ttl_ms=reader.u32(),
         members=tuple(
             HelloMember(reader.member_id(), reader.choice("a pin", 0, DIGEST_BYTES).hex())
-            for _ in range(_bounded("members", reader.u8(), MAX_MEMBERS))
+            for _ in range(bounded("members", reader.u8(), MAX_MEMBERS))
         ),
-        guards=_read_claims(reader),
+        guards=read_claims(reader),
     )
 
 
 def _encode_status(message: Status) -> bytes:
     parts = [
         bytes((_Type.STATUS,)),
-        _CLAIM.pack(message.term),
+        _U64.pack(message.term),
         pack_member_id(message.holder),
-        bytes((_count("members", len(message.hears), MAX_MEMBERS),)),
+        bytes((checked_count("members", len(message.hears), MAX_MEMBERS),)),
         *(pack_member_id(member) for member in message.hears),
         message.nodes.to_bytes(4, "big"),
-        _encode_claims(message.guards),
+        encode_claims(message.guards),
     ]
     return b"".join(parts)
 
@@ -248,69 +243,10 @@ def _read_status(reader: Reader) -> Status:
     return Status(
         term=reader.u64(),
         holder=reader.member_id(),
-        hears=tuple(reader.member_id() for _ in range(_bounded("members", reader.u8(), MAX_MEMBERS))),
+        hears=tuple(reader.member_id() for _ in range(bounded("members", reader.u8(), MAX_MEMBERS))),
         nodes=reader.u32(),
-        guards=_read_claims(reader),
+        guards=read_claims(reader),
     )
-
-
-def _encode_claims(claims: tuple[GuardClaim, ...]) -> bytes:
-    count = _count("guards", len(claims), MAX_GUARDS)
-    return count.to_bytes(2, "big") + b"".join(_encode_claim(claim) for claim in claims)
-
-
-def _encode_claim(claim: GuardClaim) -> bytes:
-    floor = claim.floor
-    return b"".join(
-        (
-            pack_chain_id(claim.chain_id),
-            pack_choice("a key's hash", claim.key_hash, 0, DIGEST_BYTES),
-            bytes((claim.phase,)),
-            pack_generation(claim.generation),
-            pack_choice("a nonce", claim.nonce, 0, NONCE_BYTES),
-            _CLAIM.pack(claim.sequence),
-            pack_hrs(claim.hrs),
-            bytes((floor.kind,)),
-            pack_hrs(floor.hrs),
-            pack_optional_sign_bytes(floor.sign_bytes),
-            _CLAIM.pack(floor.accepted_at),
-            pack_choice("a proposal's digest", claim.agrees, 0, DIGEST_BYTES),
-            pack_text(claim.reason, _MAX_REASON_BYTES),
-        )
-    )
-
-
-def _read_claims(reader: Reader) -> tuple[GuardClaim, ...]:
-    return tuple(_read_claim(reader) for _ in range(_bounded("guards", reader.u16(), MAX_GUARDS)))
-
-
-def _read_claim(reader: Reader) -> GuardClaim:
-    return GuardClaim(
-        chain_id=reader.chain_id(),
-        key_hash=reader.choice("a key's hash", 0, DIGEST_BYTES),
-        phase=_phase_of(reader.u8()),
-        generation=reader.generation(),
-        nonce=reader.choice("a nonce", 0, NONCE_BYTES),
-        sequence=reader.u64(),
-        hrs=reader.hrs(),
-        floor=FloorClaim(_floor_kind_of(reader.u8()), reader.hrs(), reader.optional_sign_bytes(), reader.u64()),
-        agrees=reader.choice("a proposal's digest", 0, DIGEST_BYTES),
-        reason=reader.text(_MAX_REASON_BYTES),
-    )
-
-
-def _phase_of(number: int) -> GuardPhase:
-    try:
-        return GuardPhase(number)
-    except ValueError:
-        raise PeerProtocolError(f"a guard in unknown phase {number}") from None
-
-
-def _floor_kind_of(number: int) -> FloorKind:
-    try:
-        return FloorKind(number)
-    except ValueError:
-        raise PeerProtocolError(f"a floor of unknown kind {number}") from None
 
 
 # --------------------------------------------------------------------------------------------------------- forwarding
@@ -323,7 +259,7 @@ def _encode_forward(message: Forward) -> bytes:
             pack_chain_id(message.chain_id),
             pack_member_id(message.target),
             _HOPS.pack(message.hops, message.budget_ms),
-            _at_most("a request", message.request, MAX_REQUEST_BYTES),
+            checked_size("a request", message.request, MAX_REQUEST_BYTES),
         )
     )
 
@@ -337,7 +273,7 @@ def _read_forward(reader: Reader) -> Forward:
         budget_ms=reader.u32(),
         request=reader.rest(),
     )
-    _bounded("bytes of a request", len(message.request), MAX_REQUEST_BYTES)
+    bounded("bytes of a request", len(message.request), MAX_REQUEST_BYTES)
     return message
 
 
@@ -359,7 +295,7 @@ def _encode_outcome(message: Forwarded) -> bytes:
         case Rejected(because=because, description=description):
             return bytes((_Outcome.REJECTED, _REJECTIONS[because])) + pack_text(description)
         case NotHolder(holder=holder, term=term):
-            return bytes((_Outcome.NOT_HOLDER,)) + pack_member_id(holder) + _CLAIM.pack(term)
+            return bytes((_Outcome.NOT_HOLDER,)) + pack_member_id(holder) + _U64.pack(term)
 
 
 def _read_outcome(reader: Reader) -> ForwardedSignature | Rejected | NotHolder:
@@ -384,29 +320,8 @@ def _rejection_of(number: int) -> RejectedBecause:
 
 
 def _pack_signature(signature: bytes) -> bytes:
-    return bytes((_count("bytes of a signature", len(signature), MAX_SIGNATURE_BYTES),)) + signature
+    return bytes((checked_count("bytes of a signature", len(signature), MAX_SIGNATURE_BYTES),)) + signature
 
 
 def _read_signature(reader: Reader) -> bytes:
-    return reader.take(_bounded("bytes of a signature", reader.u8(), MAX_SIGNATURE_BYTES))
-
-
-# -------------------------------------------------------------------------------------------------------------- bounds
-
-
-def _bounded(what: str, count: int, limit: int) -> int:
-    if count > limit:
-        raise PeerProtocolError(f"{count} {what} (at most {limit})")
-    return count
-
-
-def _count(what: str, count: int, limit: int) -> int:
-    if count > limit:
-        raise BrokenInvariantError(f"{count} {what} go on no wire (at most {limit})")
-    return count
-
-
-def _at_most(what: str, data: bytes, limit: int) -> bytes:
-    if len(data) > limit:
-        raise BrokenInvariantError(f"{what} of {len(data)} bytes goes on no wire (at most {limit})")
-    return data
+    return reader.take(bounded("bytes of a signature", reader.u8(), MAX_SIGNATURE_BYTES))

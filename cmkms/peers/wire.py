@@ -22,11 +22,17 @@ __all__ = [
     "NONCE_BYTES",
     "PeerProtocolError",
     "Reader",
+    "bounded",
     "chain_id_of",
+    "checked_count",
+    "checked_size",
+    "decode_utf8",
     "hrs_of",
+    "pack_chain_id",
     "pack_choice",
     "pack_generation",
     "pack_hrs",
+    "pack_member_id",
     "pack_optional_sign_bytes",
     "pack_sign_bytes",
     "pack_text",
@@ -65,7 +71,7 @@ def pack_choice(what: str, data: bytes, *lengths: int) -> bytes:
     return bytes((len(data),)) + data
 
 
-def pack_short(what: str, text: str, limit: int) -> bytes:
+def _pack_short(what: str, text: str, limit: int) -> bytes:
     """Return a name with its length (one byte) before it."""
     data = text.encode()
     if len(data) > min(limit, _MAX_U8):
@@ -83,12 +89,12 @@ def chain_id_of(text: str) -> bytes:
 
 def pack_chain_id(text: str) -> bytes:
     """Return a chain id with its length."""
-    return pack_short("a chain id", text, MAX_CHAIN_ID_BYTES)
+    return _pack_short("a chain id", text, MAX_CHAIN_ID_BYTES)
 
 
 def pack_member_id(text: str) -> bytes:
     """Return a replica's id with its length; empty stands for nobody."""
-    return pack_short("a replica id", text, MAX_MEMBER_ID_BYTES)
+    return _pack_short("a replica id", text, MAX_MEMBER_ID_BYTES)
 
 
 def pack_text(text: str, limit: int = MAX_TEXT_BYTES) -> bytes:
@@ -128,7 +134,28 @@ def pack_optional_sign_bytes(sign_bytes: bytes | None) -> bytes:
     return _U16.pack(_SEAL) if sign_bytes is None else pack_sign_bytes(sign_bytes)
 
 
+def checked_count(what: str, count: int, limit: int) -> int:
+    """Return a count of ours that is within its bound."""
+    if count > limit:
+        raise BrokenInvariantError(f"{count} {what} go on no wire (at most {limit})")
+    return count
+
+
+def checked_size(what: str, data: bytes, limit: int) -> bytes:
+    """Return bytes of ours that are within their bound."""
+    if len(data) > limit:
+        raise BrokenInvariantError(f"{what} of {len(data)} bytes goes on no wire (at most {limit})")
+    return data
+
+
 # ------------------------------------------------------------------------------------------------------------- reading
+
+
+def bounded(what: str, count: int, limit: int) -> int:
+    """Return a count from the wire that is within its bound. Raises PeerProtocolError."""
+    if count > limit:
+        raise PeerProtocolError(f"{count} {what} (at most {limit})")
+    return count
 
 
 def hrs_of(height: int, round_: int, step: int) -> HRS:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @asynccontextmanager
-async def in_its_own_process(replica: Replica, *, mode: str = "replica") -> AsyncIterator[subprocess.Popen[bytes]]:
+async def in_its_own_process(replica: Replica, *, mode: str = "replica") -> AsyncGenerator[subprocess.Popen[bytes]]:
     """Run a replica's link elsewhere; it is up when this returns. With `HALF_A_FRAME`: call node-1 and stop amid it."""
     process = start(replica, mode)
     try:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 
 from cmkms.config import HostPort, Peer
@@ -175,7 +175,7 @@ def with_pin(peers: tuple[Peer, ...], member: str, pin: str | None) -> tuple[Pee
 
 
 @contextlib.asynccontextmanager
-async def running(*replicas: Replica) -> AsyncIterator[None]:
+async def running(*replicas: Replica) -> AsyncGenerator[None]:
     """Start replicas, stop them in the end, and see that no bug was found meanwhile."""
     try:
         for replica in replicas:
@@ -188,7 +188,7 @@ async def running(*replicas: Replica) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def meshed(*replicas: Replica) -> AsyncIterator[None]:
+async def meshed(*replicas: Replica) -> AsyncGenerator[None]:
     """As `running`, and each has met all others."""
     async with running(*replicas):
         await eventually(lambda: all(len(one.connected()) == len(replicas) - 1 for one in replicas))
