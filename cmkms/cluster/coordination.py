@@ -91,7 +91,6 @@ class Coordination:
         self._handing_over_until: float | None = None
         self._successor: str | None = None
         self._aside = False
-        self._noted_term = 0
         owner = EngineOwner(self._say, self._led, self._sharing.apply, self._install, view.encode)
         self._mandate = Mandate(me, members, timing)
         self._engine = Engine(me, members, timing, clock, terms, owner)
@@ -197,23 +196,19 @@ class Coordination:
                 self._waiting.popleft()()
         finally:
             self._at_work = False
-        self._note_lease()
         shown = self._show()
-        if shown != self._shown:
-            self._shown = shown
-            self._changed()
+        if shown == self._shown:
+            return
+        self._shown = shown
+        if shown.holds:
+            self._sharing.learn(View(taken=[LeaseTaken(shown.lease_term, self._me)]))
+        self._changed()
 
     def _show(self) -> _Shown:
         lease = self.lease
         if lease is None:
             return _Shown(self.term, "", 0, holds=False)
-        return _Shown(self.term, lease.holder, lease.term, holds=self.holds)
-
-    def _note_lease(self) -> None:
-        lease = self._mandate.lease(self._clock())
-        if lease is not None and lease.term != self._noted_term:
-            self._noted_term = lease.term
-            self._sharing.learn(View(taken=[LeaseTaken(lease.term, self._me)]))
+        return _Shown(self.term, lease.holder, lease.term, holds=lease.holder == self._me)
 
     # ---------------------------------------------------------------------------------------------------- links, time
 
@@ -227,10 +222,12 @@ class Coordination:
         self._engine.disconnect(member)
         self._elections.link_down(member, self._clock(), goodbye=goodbye)
         self._forget_the_gone()
+        self._stand_if_due()
 
     def _refused(self, member: str) -> None:
         self._elections.refuse(member, self._clock())
         self._forget_the_gone()
+        self._stand_if_due()
 
     def _forget_the_gone(self) -> None:
         if self._heard is not None and self._heard.holder == self._elections.gone:
@@ -242,11 +239,12 @@ class Coordination:
         self._try_hand_over()
         self._share()
         self._engine.tick()
-        now = self._clock()
-        if not self._aside and not self._engine.leads and self._elections.due(now):
-            self._ask_for_pre_votes(now)
+        self._stand_if_due()
 
-    def _ask_for_pre_votes(self, now: float) -> None:
+    def _stand_if_due(self) -> None:
+        now = self._clock()
+        if self._aside or self._engine.leads or not self._elections.due(now):
+            return
         term = self._engine.term + 1
         if self._elections.ask(term, now):
             self._engine.stand()

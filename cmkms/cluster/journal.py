@@ -49,7 +49,7 @@ class MemoryJournal(Journal):
 
     def settle(self) -> None:
         """Make term and vote durable, if they changed."""
-        if self._kept != self._stored:
+        if self._kept is not self._stored:
             self._stored = self._kept
             self._terms.store(self._kept)
 
@@ -91,7 +91,9 @@ class MemoryJournal(Journal):
 
     def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803
         """Take note; `settle` makes it durable, once for a term and the vote in it."""
-        self._kept = TermVote(term, votedForNodeId)
+        kept = TermVote(term, votedForNodeId)
+        if kept != self._kept:
+            self._kept = kept
 
     def getCurrentTerm(self) -> int:  # noqa: N802
         """Return the newest term."""

@@ -78,8 +78,12 @@ logging.getLogger("pysyncobj").propagate = False
 class MemberNode(Node):
     """A node whose place in a set is the same in every process, so that a simulation repeats itself exactly."""
 
+    def __init__(self, id: str) -> None:  # noqa: A002  (pysyncobj's name)
+        super().__init__(id)
+        self._place = zlib.crc32(id.encode())
+
     def __hash__(self) -> int:
-        return zlib.crc32(self.id.encode())
+        return self._place
 
     def __eq__(self, other: object) -> bool:
         """Nodes of one id are one node."""
