@@ -73,8 +73,12 @@ def dial_trouble(error: OSError | UnicodeError, link: PeerLink) -> str:
     address = link.peer.addr
     match error:
         case ssl.SSLCertVerificationError():
-            known = f"pinned for {link.id} ({link.peer.pin})" if link.pinned else f"learned of {link.id}"
-            return f"whoever answers at {address} does not have the identity {known}; it is asked again"
+            if not link.pinned:
+                return f"whoever answers at {address} is not who was learned as {link.id}: looking again"
+            return (
+                f"whoever answers at {address} does not have the identity pinned for {link.id} ({link.peer.pin}); "
+                f"`cmkms identity show` on {link.id} prints the right one"
+            )
         case ssl.SSLError():
             return f"what answers at {address} is no replica of this release: {error.reason or error}"
         case TimeoutError():
