@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 _CHAIN_ID: Final = "demo-1"
 _REPLICAS: Final = (1, 3, 5)
-_DEFAULT_REPLICAS: Final = 1
+_DEFAULT_REPLICAS: Final = 3
 _FRAMES_A_SECOND: Final = 8
 _EXIT_BROKEN: Final = 1
 _EXIT_USAGE: Final = 2

@@ -12,12 +12,14 @@ from typing import Final, Self
 
 from cmkms.harness.replica_status import ReplicaStatus
 from cmkms.harness.signer_cluster import CmkmsCluster
-from cmkms.harness.signer_process import CmkmsProcess
+from cmkms.harness.signer_process import CmkmsProcess, SignerProcessError
 from demo.story import Outage, ReplicaLine, ReplicaState, Story, Tone
 
 __all__ = ["Stage"]
 
 _READY_SECONDS: Final = 20.0
+
+_POLL_SECONDS: Final = 0.02
 
 _LOOK_SECONDS: Final = 0.2
 """How often the replicas are asked for their status: often enough to be called live, too seldom to slow them."""
@@ -60,9 +62,10 @@ class Stage:
         """Homes, a key, `cmkms start` for each replica; returns the public key once the cluster can sign."""
         cluster = CmkmsCluster(self.directory, self.chain_id, [address], replicas=self.replicas)
         self._cluster, self._address = cluster, address
-        pub_key = await asyncio.to_thread(cluster.initialise, key_file)
+        await asyncio.to_thread(cluster.make_homes)
         each = f"for each of {', '.join(cluster.members)}" if self.replicas > 1 else "for a replica that signs alone"
         story.tell(f"cmkms init, {each}")
+        pub_key = await asyncio.to_thread(cluster.give_key, key_file)
         if key_file is None:
             story.tell("cmkms key generate" + ("; every replica gets a copy" if self.replicas > 1 else ""))
         else:
@@ -80,7 +83,12 @@ class Stage:
 
     async def wait_ready(self) -> None:
         """Wait until every replica that runs sees the others and can sign. Raises SignerProcessError."""
-        await asyncio.to_thread(self.cluster.wait_ready, _READY_SECONDS)
+        living, deadline = self.cluster.alive, time.monotonic() + _READY_SECONDS
+        # Looked at from here, one look in a thread at a time: a thread that waits would outlive an interrupt.
+        while not await asyncio.to_thread(self.cluster.ready):
+            if self.cluster.alive != living or time.monotonic() > deadline:
+                raise SignerProcessError(f"the replicas do not come up:\n{self.cluster.logs()}")
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def watch(self, story: Story) -> None:
         """Keep the story's lines about the replicas true, until cancelled."""
@@ -138,7 +146,9 @@ class Stage:
 
     async def holder(self) -> str:
         """Who holds the lease; waits until somebody does."""
-        return await asyncio.to_thread(self.cluster.wait_holder, _READY_SECONDS)
+        while (holder := await asyncio.to_thread(self.cluster.holder)) is None:  # noqa: ASYNC110 - others' state
+            await asyncio.sleep(_POLL_SECONDS)
+        return holder
 
     def _line(self, replica: CmkmsProcess, status: ReplicaStatus | None, holder: ReplicaStatus | None) -> ReplicaLine:
         if not replica.alive or status is None:

@@ -43,7 +43,7 @@ class PlainView:
         self._told = len(story.events)
         if story.answered and story.elapsed > self._next:
             self._next = story.elapsed + _PLAIN_EVERY_SECONDS
-            self._console.print(f"{story.elapsed:6.1f} s  {_chain_text(story)}", highlight=False)
+            self._console.print(f"{story.elapsed:6.1f} s  {_chain_text(story)}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Print what is left."""
@@ -141,9 +141,10 @@ def _event_line(event: Event) -> Text:
 
 
 def _chain_text(story: Story) -> str:
-    lease = f"lease with {story.holder or 'nobody'}, " if len(story.replicas) > 1 else ""
-    latency = f"p50 {story.latency.p50:.2f} ms" if story.latencies else ""
-    return f"{lease}height {story.height}, {story.count}, {latency}, double signs {story.double_signs}"
+    parts = [f"height {story.height}"]
+    parts += [f"lease with {story.holder or 'nobody'}"] if len(story.replicas) > 1 else []
+    parts += [f"p50 {story.latency.p50:.2f} ms"] if story.latencies else []
+    return ", ".join([*parts, f"double signs {story.double_signs}"])
 
 
 def _height_text(story: Story) -> Text:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
@@ -73,14 +73,23 @@ class CmkmsCluster:
     # ------------------------------------------------------------------------------------------------- making it
 
     def initialise(self, key_file: Path | None = None) -> bytes:
-        """Make every home, and one new consensus key for all, or take that of `key_file` (CometBFT's form).
+        """Make every home, and give all of them one key; as `make_homes` and `give_key`."""
+        self.make_homes()
+        return self.give_key(key_file)
 
-        Returns the public key (32 bytes). Raises SignerProcessError.
-        """
+    def make_homes(self) -> None:
+        """Make every home. Raises SignerProcessError."""
         if self._homes_by is HomesBy.CLUSTER_INIT:
             self._cluster_init()
         else:
-            self._for_all(CmkmsProcess.make_home)
+            with ThreadPoolExecutor(len(self.members)) as pool:
+                list(pool.map(CmkmsProcess.make_home, self._replicas.values()))
+
+    def give_key(self, key_file: Path | None = None) -> bytes:
+        """Give every replica the consensus key of `key_file` (CometBFT's form), or a new one.
+
+        Returns the public key (32 bytes). Raises SignerProcessError.
+        """
         first, *others = self._replicas.values()
         if key_file is None:
             first.command("key", "generate", "--home", str(first.home))
@@ -107,13 +116,24 @@ class CmkmsCluster:
         Raises:
             SignerProcessError: not within `seconds`, or one of them ended; with what each waits for and its log's end.
         """
-        living = [replica for replica in self._replicas.values() if replica.alive]
+        living = self.alive
         deadline = time.monotonic() + seconds
-        while not self._ready(living):
-            dead = [replica.id for replica in living if not replica.alive]
+        while not self.ready():
+            dead = set(living) - set(self.alive)
             if dead or time.monotonic() > deadline:
                 raise SignerProcessError(f"the cluster cannot sign (ended: {', '.join(dead) or 'none'})\n{self.logs()}")
             time.sleep(_POLL_SECONDS)
+
+    def ready(self) -> bool:
+        """Whether every living replica sees its peers that live, and says that the cluster can sign."""
+        alive = set(self.alive)
+        statuses = self.statuses()
+        return bool(alive) and all(
+            (status := statuses.get(member)) is not None
+            and status.can_sign
+            and alive <= {member, *(peer.id for peer in status.peers if peer.connected)}
+            for member in alive
+        )
 
     def close(self) -> None:
         """End every replica with SIGKILL, and the proxies. Harmless when repeated."""
@@ -221,18 +241,3 @@ class CmkmsCluster:
         run_cmkms("cluster", "init", *nodes, "--chain-id", self.chain_id, *addresses, "--out", str(out))
         for member, replica in self._replicas.items():
             replica.home = out / member
-
-    def _for_all(self, do: Callable[[CmkmsProcess], object]) -> None:
-        with ThreadPoolExecutor(len(self.members)) as pool:
-            list(pool.map(do, self._replicas.values()))
-
-    @staticmethod
-    def _ready(living: Sequence[CmkmsProcess]) -> bool:
-        ids = {replica.id for replica in living}
-        for replica in living:
-            status = replica.status()
-            if status is None or not status.can_sign:
-                return False
-            if not ids <= {replica.id, *(peer.id for peer in status.peers if peer.connected)}:
-                return False
-        return True

@@ -6,11 +6,11 @@ signer: a process, its files and its HTTP address are all it has.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import json
 import os
-import random
 import select
 import signal
 import socket
@@ -35,14 +35,17 @@ _STATUS_BYTES: Final = 1 << 20
 _LOG_TAIL_LINES: Final = 30
 _POLL_SECONDS: Final = 0.01
 
-_FIRST_PORT: Final = 20_000
-"""Above the well-known ports of databases and web servers."""
-
 _HTTP: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Whatever proxy this machine has for the world, a replica on the loopback is asked directly."""
 
-_ports_given: set[int] = set()
-"""Ports that were handed out in this process, to programs that may not listen yet."""
+_reserved: list[socket.socket] = []
+"""Keeps the ports that were handed out."""
+
+
+@atexit.register
+def _let_go() -> None:
+    for reserved in _reserved:
+        reserved.close()
 
 
 class SignerProcessError(RuntimeError):
@@ -50,22 +53,17 @@ class SignerProcessError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now, below those that the kernel hands out by itself.
+    """A port of the loopback for a program that will listen there; nobody else is given it while this process lives.
 
-    A port got by binding to 0 is one of the kernel's own: while its program is dead, a connection of a replica that
-    dials on and on may be given it, even the dialling connection itself.
+    A socket stays bound to it, without listening: the kernel gives the port to no connection and to no other search
+    for a free one meanwhile, and connecting there is refused. Whoever listens with SO_REUSEADDR, as servers do, may.
     """
-    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(_FIRST_PORT, end)  # noqa: S311 - any will do
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in _ports_given:
-            _ports_given.add(port)
-            return port
+    reserved = socket.socket()
+    reserved.bind(("127.0.0.1", 0))
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _reserved.append(reserved)
+    port: int = reserved.getsockname()[1]
+    return port
 
 
 def run_cmkms(*arguments: str) -> str:

@@ -1,4 +1,7 @@
-"""What the real `cmkms start` signs, repeats and refuses, over tcp and unix. One signer each; each test goes higher."""
+"""What the real `cmkms start` signs, repeats and refuses, alone and as three replicas, over tcp and unix.
+
+One signer each for the whole file; each test goes higher.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from cmkms.harness.values import HRS, NIL_BLOCK, ZERO_TIME, BlockID, Proposal, T
 from cmkms.harness.wire import Request, SignProposalRequest, SignVoteRequest, encode_request
 from tests.acceptance.attachment import (
     CHAIN,
+    SIGNERS,
     SOME_TIME,
     TRANSPORTS,
     Attachment,
@@ -31,12 +35,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MAX_REPLY_BYTES = 300
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=TRANSPORTS)
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=SIGNERS)
 async def attachment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Attachment]:
     directory = tmp_path_factory.mktemp("promises")
-    async with attached(directory, TRANSPORTS[request.param].format(directory)) as attachment:
+    transport, replicas = SIGNERS[request.param]
+    async with attached(directory, TRANSPORTS[transport].format(directory), replicas=replicas) as attachment:
         yield attachment
 
 

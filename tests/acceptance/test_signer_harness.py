@@ -1,4 +1,4 @@
-"""What CometBFT's former tm-signer-harness asked of a signer, asked of the real `cmkms start` over tcp and unix.
+"""What CometBFT's former tm-signer-harness asked of a signer, asked of `cmkms start`, alone and as three replicas.
 
 The tool checked the public key, one proposal (100/0, no proof of lock), a prevote and a precommit (101/0), each
 verified over the sign-bytes of the *request*, and that the signer connects within three seconds.
@@ -17,6 +17,7 @@ from cmkms.harness.signbytes import proposal_sign_bytes, vote_sign_bytes
 from cmkms.harness.wire import PubKeyReply, PubKeyRequest, decode_reply, encode_request
 from tests.acceptance.attachment import (
     CHAIN,
+    SIGNERS,
     TRANSPORTS,
     Attachment,
     attached,
@@ -28,13 +29,14 @@ from tests.acceptance.attachment import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=TRANSPORTS)
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=SIGNERS)
 async def attachment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Attachment]:
     """One fresh signer for the whole file: the tool's heights, 100 and 101, come in this order."""
     directory = tmp_path_factory.mktemp("harness")
-    async with attached(directory, TRANSPORTS[request.param].format(directory)) as attachment:
+    transport, replicas = SIGNERS[request.param]
+    async with attached(directory, TRANSPORTS[transport].format(directory), replicas=replicas) as attachment:
         yield attachment
 
 
