@@ -160,7 +160,9 @@ class _Founding:
             return Stuck(why)
         late = [member for member, one in self._others.items() if one.claim.agrees != digest]
         if late:
-            return Agree(digest, f"the birth of generation {generation}, which begins {floor}, waits for {_and(late)}")
+            return Agree(
+                digest, f"the birth of generation {generation}, which begins {floor}, waits for {_and(late)} to agree"
+            )
         why = f"{_and(self._members)} agree on generation {generation}, which begins {floor}"
         return Bind(generation, members, floor.hrs, floor.sign_bytes, floor.accepted_at, why)
 

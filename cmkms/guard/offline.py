@@ -149,7 +149,7 @@ def _refuse_born(site: GuardSite) -> None:
         return
     raise GuardRefusedError(
         f"the birth of the guard of chain {chain} is not begun anew: {why}. A guard that may have answered never "
-        f"starts over. The way out: {site.way_out}"
+        f"starts over. If it is in trouble, the way out is: {site.way_out}"
     )
 
 
