@@ -164,6 +164,30 @@ def test_a_majority_that_lost_its_logs_overrules_the_one_that_did_not() -> None:
     assert len({world[name]._engine._raft.raftLastApplied for name in world.members}) == 1
 
 
+def test_a_log_that_has_nothing_in_common_with_the_leaders_is_replaced_in_a_few_heartbeats() -> None:
+    """Stock pysyncobj goes back one entry a heartbeat."""
+    world = settled()
+    world["node-2"].release(encode_release("chain", released(1)))
+    world.run(1)
+    for name in ("node-0", "node-1"):
+        world.kill(name)
+    for name in ("node-0", "node-1"):
+        world.restart(name)
+        world.unlink(name, "node-2")
+    world.run(2)
+    for height in range(2, 60):
+        world[world.elect()].release(encode_release("chain", released(height)))
+        world.run(0.11)
+    world[world.elect()].hand_over()  # the next leader believes that all have what it has
+    world.run(1)
+    outdated = world["node-2"]._engine._journal
+    for index in range(outdated.end.index + 1, 200):
+        outdated.add(b"\x01", index, 1)
+    world.heal()
+    world.run_until(lambda: world["node-2"].lease is not None, 3)
+    assert world.run_until(lambda: len({world[name]._engine.end for name in world.members}) == 1, 3) < 0.25
+
+
 def test_all_logs_lost_at_once_lose_nothing_that_a_disk_knows() -> None:
     world = settled()
     world["node-0"].release(encode_release("chain", released(5)))
