@@ -41,6 +41,7 @@ class Member:
     name: str
     terms: MemoryTermStore = field(default_factory=MemoryTermStore)
     coordination: Coordination | None = None
+    ahead: float = 0.0
     life: int = 0
     changes: list[tuple[float, str, int, bool]] = field(default_factory=list[tuple[float, str, int, bool]])
     refused_data: int = 0
@@ -66,7 +67,8 @@ class World:
         self.timing = Timing.of(ttl)
         self.random = Random(seed)
         self.delay = delay
-        self.members = {name: Member(name) for name in NAMES[:count]}
+        # Machines were booted at different times: their clocks run alike, and show nothing alike.
+        self.members = {name: Member(name, ahead=1000.0 * rank) for rank, name in enumerate(NAMES[:count])}
         self.links: dict[frozenset[str], Link] = {}
         self.cut: set[tuple[str, str]] = set()
         self.lost = 0.0
@@ -213,7 +215,7 @@ class World:
             name,
             tuple(self.members),
             self.timing,
-            clock=lambda: self.now,
+            clock=lambda: self.now + member.ahead,
             send=lambda to, data: self._send(name, to, data),
             terms=member.terms,
             view=View(),
