@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 ##@ Try it
 
 .PHONY: demo
-demo: $(RUNTIME) ## sign for a simulated validator in this terminal, killed once on the way
+demo: $(RUNTIME) ## three replicas sign for a simulated validator; one is killed, one is stopped
 	@$(BIN)/python -m demo $(DEMO_ARGS)
 
 .PHONY: demo-node
@@ -48,6 +48,10 @@ test-all: $(DEV) ## every test there is, the long ones too; before a release
 .PHONY: bench
 bench: $(DEV) ## latency of a signature, beside the reference signer where Go is present
 	$(BIN)/python benchmarks/sign_latency.py $(BENCH_ARGS)
+
+.PHONY: failover
+failover: $(DEV) ## how long a validator stands still when a replica is killed or stopped
+	$(BIN)/python benchmarks/failover.py $(BENCH_ARGS)
 
 ##@ Check it
 
