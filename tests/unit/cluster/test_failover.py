@@ -127,6 +127,22 @@ def test_a_member_that_was_cut_off_comes_back_without_disturbing(seed: int) -> N
     assert world[away].lease is not None
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_nor_does_one_whose_links_had_ended(seed: int) -> None:
+    """It has been due for long, and asks before it hears the next heartbeat."""
+    world = settled(seed=seed)
+    away = world.others(world.elect())[0]
+    for other in world.others(away):
+        world.unlink(away, other)
+    world.run(5)
+    changes = len(world.log)
+    world.heal()
+    world.run(1)
+    assert len(world.log) == changes
+    assert world[away].term == 1
+    assert world[away].lease is not None
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_holder_that_was_cut_off_comes_back_as_a_follower(seed: int) -> None:
     world = settled(seed=seed)
