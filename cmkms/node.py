@@ -33,6 +33,7 @@ from cmkms.keys.identity import load_identity
 from cmkms.membership import Membership
 from cmkms.replica.ports import ChainPlan
 from cmkms.served import (
+    FUSE_BLOWN,
     NOT_SERVED,
     OpenedChain,
     ServedChain,
@@ -208,7 +209,8 @@ class _Replica:
 
     def _fuse_blown(self, reason: str, first: Guard, chain_id: str, *, disk_failed: bool) -> None:
         """Tell it. A disk that failed one guard is trusted with none: the whole replica stops answering then."""
-        self._log.critical("FUSE BLOWN: nothing is signed until `cmkms guard replace`", chain=chain_id, reason=reason)
+        site = self._chains[0].loaded.site
+        self._log.critical(FUSE_BLOWN[site.alone], chain=chain_id, reason=reason, way_out=site.way_out)
         for one in self._chains if disk_failed else ():
             if one.guard is not None and one.guard is not first:
                 one.guard.blow_fuse(f"the guard of {chain_id}, on the same disk, failed: {reason}")

@@ -23,6 +23,7 @@ from cmkms.guard.generation import GenerationId
 from cmkms.guard.guard import Guard
 from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum, Timer
 from cmkms.guard.released import load_released
+from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import SignState
 from cmkms.replica.chain import Place, ReplicaChain
 from cmkms.signing import REFUSE_AFTER_SECONDS, Dispatch, Signer
@@ -31,6 +32,7 @@ from cmkms.telemetry.events import ConnectionEvent, SignEvent
 from cmkms.validators import Link, Observer
 
 __all__ = [
+    "FUSE_BLOWN",
     "NOT_SERVED",
     "OpenedChain",
     "ServedChain",
@@ -45,6 +47,11 @@ __all__ = [
 ]
 
 NOT_SERVED: Final = "this chain is not served"
+FUSE_BLOWN: Final = {
+    True: "FUSE BLOWN: nothing is signed any more",
+    False: "FUSE BLOWN: this replica's guard answers nothing any more; the other replicas sign without it",
+}
+"""What is said when a guard stops answering, by whether it is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: Filterin
         log.warning(note, chain=chain_id)
     if isinstance(opened, UnarmedGuard):
         return OpenedChain(loaded, opened, None, released)
-    _tell_guard(opened.guard, chain_id, log)
+    _tell_guard(opened.guard, site, log)
     record = opened.guard.record
     if released is not None and record is not None and released.hrs < record.hrs:
         # A kill left it behind its guard: what is past is not answered any more, least of all its extensions.
@@ -198,18 +205,19 @@ def place_of(chain: OpenedChain) -> Place:
     )
 
 
-def _tell_guard(guard: Guard, chain_id: str, log: FilteringBoundLogger) -> None:
+def _tell_guard(guard: Guard, site: GuardSite, log: FilteringBoundLogger) -> None:
     status = guard.status()
     at = f"{status.height}/{status.round}/{status.step}"
     if status.fuse is not None:
         log.critical(
-            "the guard's fuse is blown: nothing is signed until `cmkms guard replace`",
-            chain=chain_id,
+            FUSE_BLOWN[site.alone],
+            chain=site.chain_id,
             reason=status.fuse.reason,
             last_readable=at,
+            way_out=site.way_out,
         )
         return
-    log.info("guard armed", chain=chain_id, watermark=at, generation=status.generation, nonce=status.nonce[:8])
+    log.info("guard armed", chain=site.chain_id, watermark=at, generation=status.generation, nonce=status.nonce[:8])
 
 
 def _refused_status(config: NodeConfig, chain_id: str, why: str) -> ChainStatus:

@@ -103,7 +103,7 @@ class LeaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class PeerGuardStatus:
-    """Another replica's guard of one chain, by its own word. `state` as in `GuardStatus`; `reason`: fused or refused."""
+    """Another replica's guard of one chain, by its own word. `state` as in `GuardStatus`; `reason`: if unsound."""
 
     chain_id: str
     state: str

@@ -228,11 +228,11 @@ class ReplicaChain:
             case Wait(why=why):
                 return self._wait(why, b"")
             case Stuck(what_to_do=why):
-                return self._wait(why, b"")
+                return self._wait(why, b"", progress=False)
             case Agree(digest=digest, why=why):
                 return self._wait(why, digest)
             case Bind() as bind:
-                self._say(bind.why)
+                self._say(bind.why, progress=True)
                 try:
                     guard.bind(bind.generation, bind.members, bind.hrs, bind.sign_bytes, bind.accepted_at)
                 except DiskError as error:
@@ -246,8 +246,9 @@ class ReplicaChain:
                     self._born(record.generation, guard.members)
                 return False
 
-    def _wait(self, why: str, agrees: bytes) -> bool:
-        self._say(why)
+    def _wait(self, why: str, agrees: bytes, *, progress: bool = True) -> bool:
+        # Of a birth that goes on by itself nobody has to take notice.
+        self._say(why, progress=progress and (bool(agrees) or self.phase is GuardPhase.BOUND))
         changed = agrees != self._agrees
         self._agrees = agrees
         return changed
@@ -264,11 +265,12 @@ class ReplicaChain:
         self._born(generation, guard.members)
         return True
 
-    def _say(self, why: str) -> None:
+    def _say(self, why: str, *, progress: bool) -> None:
         if why != self._waiting:
             self._waiting = why
             self.signer.quorum = NoGuard(why)
-            self._around.log.warning("not born yet: sign requests are held", chain=self.chain_id, waiting_for=why)
+            tell = self._around.log.info if progress else self._around.log.warning
+            tell("not born yet: sign requests are held", chain=self.chain_id, waiting_for=why)
 
     def _begin_with_what_is_known(self) -> None:
         guard, marker = self.guard, self._place.marker

@@ -57,7 +57,7 @@ async def test_the_vote_is_held(replica: Replica, peer: Peer) -> None:
 
 
 async def test_the_log_says_why(replica: Replica, peer: Peer) -> None:
-    (line,) = replica.events("FUSE BLOWN: nothing is signed until `cmkms guard replace`")
+    (line,) = replica.events("FUSE BLOWN: nothing is signed any more")
     assert line["level"] == "critical"
     assert "guard" in line["reason"]
 
