@@ -10,7 +10,20 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VENV_SCRIPT = REPOSITORY / "requirements" / "venv.sh"
-TARGETS = ["demo", "demo-node", "venv", "test", "test-all", "realnode", "lint", "bench", "lock", "clean", "help"]
+TARGETS = [
+    "demo",
+    "demo-node",
+    "venv",
+    "test",
+    "test-all",
+    "realnode",
+    "lint",
+    "bench",
+    "failover",
+    "lock",
+    "clean",
+    "help",
+]
 
 
 def run(*command: str | Path, path: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
