@@ -22,7 +22,7 @@ __all__ = ["CHAIN_ID", "REFERENCE", "Alone", "Contender", "PrivValServer", "Thre
 CHAIN_ID = "bench-1"
 REFERENCE = "priv_val_server"
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 CONNECT_SECONDS = 15.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.02

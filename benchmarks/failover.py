@@ -30,7 +30,7 @@ from cmkms.harness.node import SimulatedNode
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 STAND_STILL_SECONDS = 60.0
 POLL_SECONDS = 0.02
 
@@ -40,24 +40,41 @@ RUN_UP_SECONDS = (0.3, 0.6)
 AFTER_SECONDS = 0.3
 """How long after the end of a stopped replica its traces are looked for."""
 
-GOAL_MEDIAN, GOAL_MAX = 0.15, 0.5
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the project promises itself, in seconds."""
+
+    median: float
+    max: float
+
+    def __str__(self) -> str:
+        return f"{self.median * 1e3:.0f}/{self.max * 1e3:.0f}"
+
+
+TAKEOVER = Goal(0.15, 0.5)
+HANDOVER = Goal(0.05, 0.05)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Whom the blow meets: the lease holder or another, and whether the node is connected to it."""
+    """Whom the blow meets: the lease holder or another, and whether the node is connected to it.
+
+    Where the node's own connection goes, its retry after 0.1 s is part of the silence, once or twice.
+    """
 
     name: str
     politely: bool
     at_holder: bool
     at_node: bool
+    goal: Goal | None = None
 
 
 CASES = (
-    Case("kill -9, holder, node elsewhere", politely=False, at_holder=True, at_node=False),
-    Case("kill -9, holder with the node", politely=False, at_holder=True, at_node=True),
+    Case("kill -9, holder, node elsewhere", politely=False, at_holder=True, at_node=False, goal=TAKEOVER),
+    Case("kill -9, holder with the node", politely=False, at_holder=True, at_node=True, goal=TAKEOVER),
     Case("kill -9, follower with the node", politely=False, at_holder=False, at_node=True),
-    Case("SIGTERM, holder, node elsewhere", politely=True, at_holder=True, at_node=False),
+    Case("SIGTERM, holder, node elsewhere", politely=True, at_holder=True, at_node=False, goal=HANDOVER),
     Case("SIGTERM, holder with the node", politely=True, at_holder=True, at_node=True),
     Case("SIGTERM, follower with the node", politely=True, at_holder=False, at_node=True),
 )
@@ -193,7 +210,6 @@ def table(blows: dict[Case, list[Blow]]) -> Table:
         out.add_column(heading, justify="right", no_wrap=True)
     for case, made in blows.items():
         silence = Distribution.of(blow.silence for blow in made)
-        met = silence.p50 <= GOAL_MEDIAN and silence.max <= GOAL_MAX
         out.add_row(
             case.name,
             str(silence.count),
@@ -202,9 +218,15 @@ def table(blows: dict[Case, list[Blow]]) -> Table:
             f"{silence.max * 1e3:.0f}",
             str(sum(blow.asked_again for blow in made)),
             f"{max(blow.ending for blow in made) * 1e3:.0f}",
-            "met" if met else "missed",
+            _verdict(case.goal, silence),
         )
     return out
+
+
+def _verdict(goal: Goal | None, silence: Distribution) -> str:
+    if goal is None:
+        return ""
+    return f"{goal} {'met' if silence.p50 <= goal.median and silence.max <= goal.max else 'missed'}"
 
 
 def as_json(blows: dict[Case, list[Blow]]) -> str:
@@ -242,7 +264,7 @@ def main(argv: list[str]) -> int:
     for note in (
         "Silence at the validator in ms: from kill -9 to the next signature; after SIGTERM the longest gap.",
         "holder: of the lease; follower: a replica without it. again: the node had to ask again. exit: ms, longest.",
-        f"Goal: median {GOAL_MEDIAN * 1e3:.0f}, max {GOAL_MAX * 1e3:.0f}.",
+        "goal: median/max.",
     ):
         console.print(note, style="dim", highlight=False)
     if wanted.json:

@@ -84,7 +84,7 @@ class _Blow:
         """If it was asked for: kill, and ask whoever is left for a second prevote where one was signed."""
         if self._victim is None or self._fallen.is_set():
             return
-        self._stage.crash(self._story, self._victim, f"right after the prevote at {signed.hrs}")
+        self._stage.crash(self._story, self._victim, f"after the prevote at {signed.hrs}")
         if self._stage.replicas == 1:
             self._stage.cluster.start(self._victim)
         await self._tempt(signed)

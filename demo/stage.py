@@ -17,7 +17,8 @@ from demo.story import Outage, ReplicaLine, ReplicaState, Story, Tone
 
 __all__ = ["Stage"]
 
-_READY_SECONDS: Final = 20.0
+_READY_SECONDS: Final = 60.0
+"""Three on a quiet machine; a busy one has its time."""
 
 _POLL_SECONDS: Final = 0.02
 
@@ -72,7 +73,8 @@ class Stage:
             story.tell("the validator's key moved from the node's home to the signer")
         begun = time.monotonic()
         cluster.start_all()
-        story.tell(f"cmkms start --never-signed {self.chain_id} --allow-unsafe")
+        peers = " --peer ID=HOST:PORT ..." if self.replicas > 1 else ""
+        story.tell(f"cmkms start --never-signed {self.chain_id} --allow-unsafe{peers}")
         story.tell("  --never-signed: the key is new, as only its operator can know")
         story.tell("  --allow-unsafe: the guards lie in a temporary folder here")
         await self.wait_ready()
@@ -164,10 +166,10 @@ class Stage:
         )
 
     def _title(self, story: Story, member: str) -> str:
-        """A replica's name and what it is to the others, as last seen."""
+        """A replica's name, and whether it holds the lease and serves the node, as last seen."""
         if self.replicas == 1:
             return "the signer"
         line = next((line for line in story.replicas if line.id == member), None)
-        roles = ["holds the lease"] if line and line.holds_lease else []
-        roles += ["serves the node"] if line and line.serves else []
-        return f"{member}, which {' and '.join(roles)}" if roles else member
+        roles = ["lease"] if line and line.holds_lease else []
+        roles += ["node"] if line and line.serves else []
+        return f"{member} ({', '.join(roles)})" if roles else member

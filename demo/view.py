@@ -56,6 +56,7 @@ class LiveView:
 
     def __init__(self, story: Story, console: Console) -> None:
         self._story = story
+        self._console = console
         self._live = Live(self._frame(), console=console, auto_refresh=False, transient=True)
         self._live.start()
 
@@ -67,7 +68,7 @@ class LiveView:
         """Leave the events on the screen, in place of the frame."""
         self._live.stop()
         for event in self._story.events:
-            self._live.console.print(_event_line(event), soft_wrap=True)
+            self._console.print(_event_line(event), soft_wrap=True)
 
     def _frame(self) -> Panel:
         story = self._story
@@ -84,7 +85,7 @@ class LiveView:
 
     def _room(self) -> int:
         """Lines left for events: a frame that is higher than the terminal would be cut at its end."""
-        return max(1, self._live.console.height - _FACT_LINES - len(self._story.replicas))
+        return max(1, self._console.height - _FACT_LINES - len(self._story.replicas))
 
 
 View = PlainView | LiveView

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -73,6 +75,25 @@ def test_the_demo_of_a_replica_alone_kills_it_and_goes_on(tmp_path: Path) -> Non
     for told in ("kill -9", ": refused", "the chain goes on", "every promise kept"):
         assert told in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_in_a_terminal_draws_a_frame_and_leaves_what_happened(tmp_path: Path) -> None:
+    terminal, of_the_demo = pty.openpty()
+    arguments = command("-m", "demo", "--simulated", "--seconds", "2", "--replicas", "1")
+    surroundings = {**environment(tmp_path), "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    with subprocess.Popen(arguments, stdout=of_the_demo, stderr=of_the_demo, cwd=ROOT, env=surroundings) as demo:
+        os.close(of_the_demo)
+        shown = b""
+        with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as screen:
+            while data := screen.read(65536):
+                shown += data
+        demo.wait(PATIENCE)
+
+    text = shown.decode(errors="replace")
+    assert demo.returncode == 0, text[-2000:]
+    assert "cmkms demo" in text
+    assert "guard at" in text
+    assert "every promise kept" in text
 
 
 @pytest.mark.parametrize(
