@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from cmkms.cluster.terms import TermVote
 from tests.unit.cluster.world import World
 
 
@@ -220,3 +221,15 @@ def test_a_lease_is_there_one_round_trip_after_the_election_not_at_the_next_tick
 
     world.run_until(leads, 1)
     assert world.now - elected[0] <= 2 * 0.0001 + 1e-9
+
+
+def test_of_two_left_one_may_have_the_newer_term_and_the_other_the_longer_log() -> None:
+    """The one with the log has to learn of the term, or neither would ever vote for the other."""
+    world = settled()
+    world.kill("node-0")
+    world.kill("node-2")
+    world.members["node-2"].terms.store(TermVote(5, None))
+    world.restart("node-2")
+    assert world.run_until(lambda: world.holder is not None, 3) < 1
+    assert world.holder == "node-1"
+    assert world["node-1"].term == 6

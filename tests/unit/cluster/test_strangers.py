@@ -14,6 +14,7 @@ from cmkms.cluster.codec import (
     GrantVote,
     InstallView,
     NewerTerm,
+    RequestPreVote,
     RequestVote,
     ShareView,
     decode,
@@ -237,3 +238,14 @@ def test_a_term_that_no_cluster_reaches_is_refused() -> None:
     for message in (NewerTerm(2**33), AnswerPreVote(1, granted=False, own_term=2**33), GrantVote(2**63 - 1)):
         with pytest.raises(PeerError, match="where 1 is the newest known here"):
             world["node-0"].received("node-1", encode(message))
+
+
+def test_a_leader_whose_port_refused_a_candidate_is_believed_in_no_more() -> None:
+    clock = [100.0]
+    coordination, sent = alone(3, clock)
+    coordination.received("node-1", encode(AppendEntries(1, 1.0, 1, 1, 0, ())))
+    coordination.peer_down("node-1")
+    assert coordination.lease is not None
+    coordination.received("node-2", encode(RequestPreVote(2, LogEnd(1, 1), "node-1")))
+    assert coordination.lease is None
+    assert decode(sent[-1][1]) == AnswerPreVote(2, granted=True, own_term=1)
