@@ -14,7 +14,6 @@ from cmkms.signing.signer import SignRequest
 from tests.unit.signing.messages import BLOCK_B, CHAIN, KEY, NIL, at, is_signature, precommit, prevote, proposal
 from tests.unit.signing.ways import CUT_OFF, ELECTION, FAR, THIRD, Crossroads, answer_to, request_in
 
-
 NIL_PRECOMMIT = precommit(block=NIL)
 
 
@@ -125,7 +124,7 @@ class TestAnotherReplicasWordIsNotEnough:
         ("garbage", prevote(), ForwardedSignature(b"garbage", KEY.sign(b"garbage"), b"", replayed=False)),
         ("no extension signature", precommit(extension=b"x"), answer_to(precommit())),
         ("a false extension signature", precommit(extension=b"x"), answer_to(precommit(extension=b"y"))),
-        ("an extension signature on nil", NIL_PRECOMMIT, replace(answer_to(NIL_PRECOMMIT), extension_signature=bytes(64))),
+        ("an extension on nil", NIL_PRECOMMIT, replace(answer_to(NIL_PRECOMMIT), extension_signature=bytes(64))),
     )  # fmt: skip
 
     @pytest.mark.parametrize(("asked_for", "false"), [one[1:] for one in FALSE], ids=[one[0] for one in FALSE])
