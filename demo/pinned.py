@@ -1,4 +1,4 @@
-"""Programs of CometBFT at pinned versions, built by Go into the checkout's cache when they are wanted.
+"""Programs of CometBFT at pinned versions, built by Go into a cache when they are wanted.
 
 Nothing is built that was not asked for, and nothing is put anywhere else.
 """
@@ -18,8 +18,8 @@ COMETBFT: Final = "cometbft@v0.38.25"
 PRIV_VAL_SERVER: Final = "priv_val_server@v0.38.25"
 
 _PACKAGES: Final = "github.com/cometbft/cometbft/cmd/"
-_CACHE: Final = Path(__file__).resolve().parents[1] / ".cache" / "go-bin"
-"""One folder per program and version. The tests against real nodes use the same."""
+_CACHE: Final = Path(os.environ.get("CMKMS_TEST_CACHE") or Path(__file__).resolve().parents[1] / ".cache" / "go-bin")
+"""One folder per program and version. The tests against real nodes use the same, by the same variable."""
 
 _BUILD_SECONDS: Final = 900
 """A cold build downloads and compiles for a minute or two on a small machine."""
