@@ -13,6 +13,7 @@ from cmkms.cluster.timing import Timing
 from cmkms.cluster.view import View, encode_release
 from cmkms.errors import CmkmsError, PeerError
 from cmkms.guard.claims import GuardClaim, GuardPhase
+from cmkms.guard.hrs import HRS
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.guard.state_file import SignState
 from cmkms.peers.messages import Blow, Goodbye, Hello, Message, Raft, Status
@@ -199,6 +200,9 @@ class Replica:
     def fuse_blown(self) -> None:
         """The own guard stopped answering: its flights end, the lease goes to another replica, everybody is told."""
         self.announce()
+        for chain in self.chains.values():
+            # What the own guard said before counts no more: what waits is asked anew, here or at the next holder.
+            chain.dispatch.begin_anew()
         self._stand_aside()
 
     def close(self) -> None:
@@ -256,10 +260,10 @@ class Replica:
     def _check_claims(self, neighbour: Neighbour) -> None:
         for claim in neighbour.guards.values():
             if claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}:
-                self._see(neighbour.member, claim.chain_id, claim.nonce, claim.sequence)
+                self._see(neighbour.member, claim.chain_id, claim.nonce, claim.sequence, claim.hrs)
 
-    def _see(self, member: str, chain_id: str, nonce: bytes, sequence: int) -> None:
-        back = self._watch.see(member, chain_id, nonce, sequence)
+    def _see(self, member: str, chain_id: str, nonce: bytes, sequence: int, hrs: HRS | None) -> None:
+        back = self._watch.see(member, chain_id, nonce, sequence, hrs)
         if back is not None:
             self._log.critical(
                 "A GUARD WENT BACKWARDS: it forgot what it answered for, and is not counted any more",
@@ -314,7 +318,9 @@ class Replica:
         chain = self.chains.get(answer.chain_id)
         if chain is None:
             return
-        self._see(neighbour.member, answer.chain_id, answer.nonce, answer.sequence)
+        # An answer to an accept names what was asked, and only a peek's the guard's own watermark.
+        watermark = answer.hrs if isinstance(answer, Peeked) else None
+        self._see(neighbour.member, answer.chain_id, answer.nonce, answer.sequence, watermark)
         if self._watch.trusts(neighbour.member, answer.chain_id):
             chain.answered(neighbour.member, neighbour.identity, answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ class Chaos:
         self._cluster = cluster
         self._random = random
         self.on = True
+        self._broken: set[str] = set()
         self.befell: list[str] = []
 
     def begin(self) -> None:
@@ -36,6 +38,7 @@ class Chaos:
             (
                 self.kill, self.kill, self.kill_in_a_write, self.stop, self.stop, self.cut_one_way, self.cut_a_link,
                 self.isolate, self.cut_power, self.cut_all_power, self.turn_the_clock, self.cut_a_node_off,
+                self.break_a_disk,
             )
         )  # fmt: skip
         self.befell.append(f"{self._cluster.events.now:.3f} {blow.__name__}")
@@ -113,6 +116,14 @@ class Chaos:
         self._cluster.cut_power(*self._cluster.hosts, chance=lambda: self._random.random() < 0.5)
         for name in self._cluster.hosts:
             self._soon(partial(self._start_again, name))
+
+    def break_a_disk(self) -> None:
+        """For good; of so few that the others are still a majority."""
+        name = self._some()
+        hosts = len(self._cluster.hosts)
+        if name and (name in self._broken or len(self._broken) < (hosts - 1) // 2):
+            self._broken.add(name)
+            self._cluster.hosts[name].disk.sync_error = OSError(errno.EIO, "Input/output error")
 
     def turn_the_clock(self) -> None:
         name = self._random.choice(sorted(self._cluster.hosts))
