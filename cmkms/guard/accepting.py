@@ -22,7 +22,7 @@ _NO_NONCE: Final = bytes(NONCE_BYTES)
 class ServiceGuard(Protocol):
     """A guard, as this service needs it; `cmkms.guard.guard.Guard` is one."""
 
-    def accept(self, request: AcceptRequest) -> Verdict:
+    def accept(self, request: AcceptRequest, /) -> Verdict:
         """Decide one request; ACCEPTED means durable."""
         ...
 

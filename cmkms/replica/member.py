@@ -249,12 +249,7 @@ class Replica:
         neighbour.guards = guards
         if news:
             self._check_claims(neighbour)
-        ways = before is None or (before.term, before.holder, before.hears) != (
-            status.term,
-            status.holder,
-            status.hears,
-        )
-        if news or ways:
+        if news or before is None or _ways(before) != _ways(status):
             self._go_on()
 
     def _check_claims(self, neighbour: Neighbour) -> None:
