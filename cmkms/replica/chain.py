@@ -30,7 +30,7 @@ from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import SignState
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.peers.messages import Message
-from cmkms.replica.neighbours import Neighbours
+from cmkms.replica.neighbours import Neighbour, Neighbours
 from cmkms.signing import Dispatch, ForwardResult, Signer, Ways
 
 __all__ = ["Place", "ReplicaChain", "ReplicaObserver", "Surroundings"]
@@ -116,6 +116,7 @@ class ReplicaChain:
         self._floor = opened.floor if isinstance(opened, UnarmedGuard) else None
         self._agrees = b""
         self._waiting = place.refused
+        self._missed: dict[str, str] = {}
         self.chain_id: Final = place.site.chain_id
         self.guard: Final = opened.guard if isinstance(opened, UnarmedGuard) else opened
         self.service: Final = GuardService(self.chain_id, self.guard or _Unusable(place.refused))
@@ -190,6 +191,31 @@ class ReplicaChain:
                 why = f": {claim.reason}" if claim.reason else ""
                 troubles.append(f"the guard of {member} is {claim.phase.name.lower()}{why}")
         return f"{needed} of {len(self._around.members)} guards are needed; " + "; ".join(troubles)
+
+    def tell_who_is_missing(self, neighbour: Neighbour) -> None:
+        """Say it, once, when the guard of a connected replica does not count: the cluster has one less to lose."""
+        why = self._why_it_does_not_count(neighbour)
+        if why == self._missed.get(neighbour.member, ""):
+            return
+        self._missed[neighbour.member] = why
+        if why:
+            self._around.log.warning(
+                "a replica's guard does not count", chain=self.chain_id, peer=neighbour.member, why=why
+            )
+        else:
+            self._around.log.info("a replica's guard counts again", chain=self.chain_id, peer=neighbour.member)
+
+    def _why_it_does_not_count(self, neighbour: Neighbour) -> str:
+        claim = neighbour.guards.get(self.chain_id)
+        if self.majority is None or claim is None:  # a birth tells of itself; other chains are told as a difference
+            return ""
+        match claim.phase:
+            case GuardPhase.UNBOUND:
+                return "it is of no generation: it was lost, restored or made anew since the others were born"
+            case GuardPhase.REFUSED | GuardPhase.FUSED:
+                return claim.reason or claim.phase.name.lower()
+            case GuardPhase.BOUND | GuardPhase.ARMED:
+                return ""
 
     # --------------------------------------------------------------------------------------------------------- birth
 

@@ -256,6 +256,8 @@ class Replica:
         for claim in neighbour.guards.values():
             if claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}:
                 self._see(neighbour.member, claim.chain_id, claim.nonce, claim.sequence, claim.hrs)
+        for chain in self.chains.values():
+            chain.tell_who_is_missing(neighbour)
 
     def _see(self, member: str, chain_id: str, nonce: bytes, sequence: int, hrs: HRS | None) -> None:
         back = self._watch.see(member, chain_id, nonce, sequence, hrs)

@@ -192,7 +192,9 @@ class TestAReplicaThatLostItsGuard:
             assert (await node.sign_vote(vote(height))).reply.vote.signature
         await waits_for(cluster, "node-2", "the guard file of node-2", "made anew", "change of generation")
         assert state_of(cluster, "node-2") == "unborn"
-        assert warnings(cluster.replica("node-0"), "node-2", "identity")
+        for member in ("node-0", "node-1"):
+            (line,) = warnings(cluster.replica(member), "node-2", "does not count")
+            assert "made anew" in line["why"]
         assert oracle.violations == []
 
     async def test_without_its_guards_file_it_says_so_and_only_forwards(
@@ -205,6 +207,9 @@ class TestAReplicaThatLostItsGuard:
         cluster.start("node-2")
         await eventually(lambda: warnings(cluster.replica("node-2"), "is lost", "change of generation"), cluster.logs)
         await in_a_state(cluster, "node-2", "refused")
+        for member in ("node-0", "node-1"):
+            (line,) = warnings(cluster.replica(member), "node-2", "does not count")
+            assert "is lost" in line["why"]
         assert (await node.sign_vote(vote(11))).reply.vote.signature
 
     @pytest.mark.parametrize(
