@@ -17,6 +17,8 @@ Pure: the routes, the link, the timer and the verification are passed in.
 
 from __future__ import annotations
 
+from collections import deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -37,7 +39,7 @@ from cmkms.signing.answers import Answer, Rejected, RejectedBecause, SignedPropo
 from cmkms.signing.forwarding import Forward, Forwarded, ForwardedSignature, NotHolder
 from cmkms.signing.routes import ALONE, Here, Nowhere, Through, Ways
 from cmkms.signing.serving import MAX_BUDGET_MS, Serving
-from cmkms.signing.signer import Signer, Waiter, canonical
+from cmkms.signing.signer import Signer, Waiter, canonical, wants_extension
 
 __all__ = [
     "HANG_UP_AFTER_SECONDS",
@@ -57,10 +59,26 @@ HANG_UP_AFTER_SECONDS: Final = 0.3
 """When a replica that is cut off sends its node to another one; an election among the others may be over by then."""
 TRY_AGAIN_SECONDS: Final = 0.05
 """How often an errand without a way looks for one, besides whenever the routes change."""
+_HUNG_UP_KEPT: Final = 16
+"""Places at which a node was hung up on; several nodes may be at different ones."""
 MAX_HOPS: Final = 2
 """From the replica with the node to a third one, and from there to the holder."""
 
 
+_FINAL: Final = frozenset(
+    {
+        RejectedBecause.CONFLICT,
+        RejectedBecause.REGRESSION,
+        RejectedBecause.SEALED,
+        RejectedBecause.HELD,
+        RejectedBecause.SPLIT,
+        RejectedBecause.CEILING,
+        RejectedBecause.MAX_HEIGHT,
+    }
+)
+"""What a lease holder refuses by the word of the guards: relayed as it is."""
+_HANG_UPS_KEPT: Final = 64
+"""Heights/rounds/steps for which a node was sent away; while cut off, a few nodes ask for a few of them in turn."""
 _RPC_RANGE: Final = 1 << 62
 """Keeps the numbers of what is asked for nodes here and of what is passed on for others apart."""
 
@@ -106,7 +124,7 @@ class Dispatch:
         self._errands: dict[Waiter, _Errand] = {}
         self._forwarded: dict[int, _Errand] = {}
         self._again: Handle | None = None
-        self._hung_up: HRS | None = None
+        self._hung_up: deque[HRS] = deque(maxlen=_HUNG_UP_KEPT)
         self._closed = False
         self._asked_here = 0
         self.on_forwarded: Callable[[ForwardResult], None] | None = None
@@ -192,9 +210,13 @@ class Dispatch:
             case NotHolder():
                 self._came_back("not_holder")
                 self._try_again_later()
-            case Rejected() as rejected:
+            case Rejected(because=because) as rejected if because in _FINAL:
                 self._came_back("refused")
                 self._conclude(errand, rejected)
+            case Rejected():
+                # Trouble between two replicas: not the node's, which would take an error for the last word.
+                self._came_back("lost")
+                self._try_again_later()
             case ForwardedSignature() as signed:
                 answer = self._checked(errand, signed)
                 if answer is None:
@@ -210,11 +232,14 @@ class Dispatch:
 
     def _place(self, errand: _Errand) -> None:
         """Send an errand on its way; without one, it waits for one."""
-        repeat = self._signer.repeat(errand.waiter.request, errand.sign_bytes)
-        if repeat is not None:
-            self._conclude(errand, repeat)
-            return
-        match self._ways.routes.route():
+        route = self._ways.routes.route()
+        if isinstance(route, Here) or not wants_extension(errand.waiter.request):
+            # An extension is signed by the lease holder only: what is past there is not known to be so here.
+            repeat = self._signer.repeat(errand.waiter.request, errand.sign_bytes)
+            if repeat is not None:
+                self._conclude(errand, repeat)
+                return
+        match route:
             case Here() if not self._closed:
                 self._asked_here += 1
                 inner = errand.inner = Waiter(errand.waiter.request, lambda answer: self._signed(errand, answer))
@@ -273,10 +298,7 @@ class Dispatch:
         if isinstance(request, SignProposalRequest):
             return SignedProposal(request.proposal, signed.signature, signed.replayed)
         vote = request.vote
-        wants_extension = (
-            vote.type is SignedMsgType.PRECOMMIT and not vote.block_id.is_nil and not request.skip_extension_signing
-        )
-        if wants_extension:
+        if wants_extension(request):
             extension = extension_sign_bytes(request.chain_id, vote.height, vote.round, vote.extension)
             if not self._ways.verify(extension, signed.extension_signature):
                 return None
@@ -331,8 +353,8 @@ class Dispatch:
         if errand.waiter not in self._errands or not errand.waited or errand.way is not None:
             return
         route = self._ways.routes.route()
-        if isinstance(route, Nowhere) and route.cut_off and self._hung_up != errand.hrs:
-            self._hung_up = errand.hrs
+        if isinstance(route, Nowhere) and route.cut_off and errand.hrs not in self._hung_up:
+            self._hung_up.append(errand.hrs)
             errand.waiter.hang_up()
 
     def _next_rpc(self) -> int:

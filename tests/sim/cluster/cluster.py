@@ -113,6 +113,7 @@ class Cluster:
         """Everything works again: links, processes, machines."""
         self.links.unblock(tuple(self.links.cut))
         for name, host in self.hosts.items():
+            host.disk.kill_at = 0
             if host.process is None:
                 self.start(name)
             elif host.process.stopped:

@@ -98,6 +98,14 @@ class Sentry:
         self._try()
         return self._now
 
+    def give_up(self) -> SignRequest | None:
+        """Do not ask any more for what was asked for in vain; returns it."""
+        asked, self._now = self._now, None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._leave()
+        return asked.request if asked is not None else None
+
     @property
     def waits(self) -> bool:
         return self._now is not None

@@ -26,7 +26,7 @@ def size_of(seed: int) -> int:
     return 5 if seed % 4 == 3 else 3
 
 
-@pytest.mark.parametrize("seed", range(1, 17))
+@pytest.mark.parametrize("seed", range(1, 41))
 def test_a_short_life(tmp_path: Path, seed: int) -> None:
     survive(tmp_path, seed, size=size_of(seed), seconds=12.0)
 

@@ -306,6 +306,14 @@ class TestHangingUp:
             roads.dispatch.withdraw(asked.waiter)
         assert roads.hung_up == [prevote(), precommit()]
 
+    def test_once_for_a_place_even_if_another_node_is_at_another(self) -> None:
+        roads = Crossroads(CUT_OFF)
+        for request in (prevote(), precommit(), prevote(), precommit()):
+            asked = roads.ask(request)
+            roads.clock.advance(1)
+            roads.dispatch.withdraw(asked.waiter)
+        assert roads.hung_up == [prevote(), precommit()]
+
     def test_not_in_an_election(self, nowhere: Crossroads) -> None:
         nowhere.ask(prevote())
         nowhere.clock.advance(60)

@@ -1,0 +1,70 @@
+"""A guard that tells of less than before has forgotten what it may have answered for."""
+
+from __future__ import annotations
+
+import pytest
+
+from cmkms.replica.rollback import MAX_FILES, Rollback, RollbackWatch
+from tests.unit.guard.world import CHAIN, hrs
+
+NONCE = b"n" * 16
+
+
+@pytest.fixture
+def watch() -> RollbackWatch:
+    watch = RollbackWatch()
+    assert watch.see("node-1", CHAIN, NONCE, 7, hrs(5, 0, 3)) is None
+    return watch
+
+
+def test_the_same_or_more_is_no_news(watch: RollbackWatch) -> None:
+    assert watch.see("node-1", CHAIN, NONCE, 7, hrs(5, 0, 3)) is None
+    assert watch.see("node-1", CHAIN, NONCE, 8, hrs(6, 0, 1)) is None
+    assert watch.trusts("node-1", CHAIN)
+
+
+def test_a_lower_number_is_a_step_back(watch: RollbackWatch) -> None:
+    assert watch.see("node-1", CHAIN, NONCE, 6) == Rollback(NONCE, 7, 6)
+    assert not watch.trusts("node-1", CHAIN)
+
+
+@pytest.mark.parametrize("sequence", [7, 8, 1000])
+def test_a_lower_watermark_is_one_whatever_its_number(watch: RollbackWatch, sequence: int) -> None:
+    """Each start writes the record anew, under the next number: one forgotten write would not be seen by that alone."""
+    back = watch.see("node-1", CHAIN, NONCE, sequence, hrs(5, 0, 2))
+    assert back is not None
+    assert back.seen > back.told
+    assert not watch.trusts("node-1", CHAIN)
+
+
+def test_it_is_not_trusted_again_when_it_has_caught_up(watch: RollbackWatch) -> None:
+    watch.see("node-1", CHAIN, NONCE, 6)
+    assert watch.see("node-1", CHAIN, NONCE, 9, hrs(9, 0, 3)) is None
+    assert not watch.trusts("node-1", CHAIN)
+
+
+def test_it_is_told_each_time_until_its_fuse_is_blown(watch: RollbackWatch) -> None:
+    assert watch.see("node-1", CHAIN, NONCE, 7, hrs(4, 0, 3)) is not None
+    assert watch.see("node-1", CHAIN, NONCE, 8, hrs(4, 0, 3)) is not None
+
+
+def test_a_number_without_a_watermark_forgets_none(watch: RollbackWatch) -> None:
+    assert watch.see("node-1", CHAIN, NONCE, 8) is None
+    assert watch.see("node-1", CHAIN, NONCE, 9, hrs(4, 0, 3)) is not None
+
+
+@pytest.mark.parametrize(
+    ("member", "chain_id", "nonce"),
+    [("node-2", CHAIN, NONCE), ("node-1", "other-1", NONCE), ("node-1", CHAIN, b"m" * 16)],
+)
+def test_another_replica_chain_or_file_counts_for_itself(
+    watch: RollbackWatch, member: str, chain_id: str, nonce: bytes
+) -> None:
+    assert watch.see(member, chain_id, nonce, 1, hrs(1)) is None
+    assert watch.trusts(member, chain_id)
+
+
+def test_it_remembers_no_more_files_than_there_can_be(watch: RollbackWatch) -> None:
+    for number in range(MAX_FILES + 10):
+        watch.see("node-1", CHAIN, number.to_bytes(16, "big"), 1)
+    assert len(watch._seen) == MAX_FILES
