@@ -273,7 +273,8 @@ class _Replica:
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._log.info("stopping")
-        if self._membership is not None:
+        if self._membership is not None and not self._exit_code:
+            # A bug ends everything at once: nothing is finished by parts that may be wrong.
             await self._membership.leave()
         for task in tasks:
             task.cancel()

@@ -19,7 +19,7 @@ from cmkms.guard.birth import GuardRefusedError, UnarmedGuard, Unborn, open_guar
 from cmkms.guard.born import BornMarker, MarkerError, read_marker
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.filesystem import untrusted_file_system
-from cmkms.guard.generation import GenerationId
+from cmkms.guard.generation import GenerationId, generation_hash
 from cmkms.guard.guard import Guard
 from cmkms.guard.quorum import NoGuard, Quorum, SoleQuorum, Timer
 from cmkms.guard.released import load_released
@@ -128,7 +128,7 @@ def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: Filterin
         marker = read_marker(site.home.born_marker(chain_id))
     except (GuardRefusedError, MarkerError) as error:
         marker = _readable_marker(loaded)
-        if len(site.members) == 1 or marker is None:
+        if site.alone or marker is None or not _is_ours(marker, site):
             raise
         # The others may go on without this guard; requests that come here are forwarded to them.
         log.critical(
@@ -196,6 +196,19 @@ def serve_together(chain: OpenedChain, replica: ReplicaChain) -> ServedChain:
 def patience_of(chain: OpenedChain) -> float | None:
     """Return how long a node waits in an outage before it is refused (s); None: for as long as it takes."""
     return REFUSE_AFTER_SECONDS if chain.loaded.config.on_outage is OnOutage.REFUSE else None
+
+
+def _is_ours(marker: BornMarker, site: GuardSite) -> bool:
+    """Tell whether a born marker speaks of this very chain, key and replica: only then may the others be asked."""
+    own = marker.member(site.member_id)
+    expected = generation_hash(site.chain_id, site.key_hash, marker.previous, marker.members)
+    ids = {member.id for member in marker.members}
+    return (
+        own is not None
+        and own.identity == site.identity
+        and expected == marker.generation.hash
+        and ids == set(site.members)
+    )
 
 
 def place_of(chain: OpenedChain) -> Place:

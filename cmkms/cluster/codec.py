@@ -291,6 +291,9 @@ def _read_install(octets: Octets) -> InstallView:
     term, sent, commit_index, first_index = octets.number(), octets.seconds(), octets.number(), _read_index(octets)
     first, second = _read_entry(octets), _read_entry(octets)
     _check_terms(octets, first.term, second.term, term)
+    if first_index > commit_index:
+        # What is installed was committed: pysyncobj would count up to such an index, one by one.
+        raise octets.wrong(f"it begins at {first_index}, above what is committed ({commit_index})")
     return InstallView(term, sent, commit_index, first_index, first, second, octets.sized(MAX_VIEW_BYTES))
 
 

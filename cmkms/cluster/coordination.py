@@ -91,6 +91,7 @@ class Coordination:
         self._handing_over_until: float | None = None
         self._successor: str | None = None
         self._aside = False
+        self._heir: str | None = None
         owner = EngineOwner(self._say, self._led, self._sharing.apply, self._install, view.encode)
         self._mandate = Mandate(me, members, timing)
         self._engine = Engine(me, members, timing, clock, terms, owner)
@@ -177,9 +178,10 @@ class Coordination:
         self._enter(self._try_hand_over)
         return True
 
-    def stand_aside(self, *, aside: bool) -> None:
-        """Never coordinate while this is set: a lease held is handed over, and none is sought (a blown fuse)."""
+    def stand_aside(self, *, aside: bool, to: str | None = None) -> None:
+        """Never coordinate while this is set: a lease held is handed over, best to `to`, and none is sought."""
         self._aside = aside
+        self._heir = to
 
     # -------------------------------------------------------------------------------------------------- one at a time
 
@@ -235,7 +237,7 @@ class Coordination:
 
     def _tick(self) -> None:
         if self._aside and self._handing_over_until is None:
-            self.hand_over()
+            self.hand_over(self._heir if self._heir in self._elections.linked else None)
         self._try_hand_over()
         self._share()
         self._engine.tick()

@@ -48,7 +48,8 @@ class LeaseTaken:
 class View:
     """What is known at one replica: the last released sign-state of each chain, and who held the lease when.
 
-    `risen(chain_id)` is called after a merge that raised that chain's sign-state.
+    `risen(chain_id)` is called after a merge that raised that chain's sign-state. `admits(chain_id, state)` tells
+    whether a sign-state may be taken in at all: what others say is to be verified first.
     """
 
     def __init__(
@@ -57,14 +58,18 @@ class View:
         taken: Iterable[LeaseTaken] = (),
         *,
         risen: Callable[[str], None] | None = None,
+        admits: Callable[[str, SignState], bool] | None = None,
     ) -> None:
         self._released: dict[str, SignState] = {}
         self._holders: dict[int, str] = {}
         self._risen = risen
+        self._admits: Callable[[str, SignState], bool] | None = None
         for chain_id, state in (released or {}).items():
             self._join_released(chain_id, state)
         for entry in taken:
             self._join_holder(entry)
+        # What it begins with is this replica's own.
+        self._admits = admits
 
     def __eq__(self, other: object) -> bool:
         """Two views are equal if they know the same."""
@@ -151,6 +156,8 @@ class View:
         if known is not None and _order(state) <= _order(known):
             return False
         _check(chain_id, state)
+        if self._admits is not None and not self._admits(chain_id, state):
+            return False
         self._released[chain_id] = state
         if len(self._released) > MAX_CHAINS:
             last = max(self._released)

@@ -6,6 +6,7 @@ It adds one hint to the guard's decision: whoever peeked with a higher term has 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from cmkms.guard.decide import AcceptRequest, Refused, RefusedBecause, Verdict
@@ -16,6 +17,7 @@ from cmkms.guard.rpc import Accept, Answered, Outranked, Peek, Peeked, digest_of
 
 __all__ = ["GuardService", "ServiceGuard"]
 
+MAX_TERM: Final = 2**63 - 1
 _NO_NONCE: Final = bytes(NONCE_BYTES)
 
 
@@ -40,17 +42,19 @@ class ServiceGuard(Protocol):
 class GuardService:
     """Answers for the guard of one chain."""
 
-    def __init__(self, chain_id: str, guard: ServiceGuard) -> None:
+    def __init__(self, chain_id: str, guard: ServiceGuard, newest_term: Callable[[], int] = lambda: MAX_TERM) -> None:
+        """`newest_term` is the newest that this replica knows of: what claims to come from later ranks no higher."""
         self._chain_id = chain_id
         self._guard = guard
+        self._newest_term = newest_term
         self._term = 0
 
     def accept(self, request: Accept) -> Answered:
         """Answer an accept; ACCEPTED in it is durable. Raises SignBytesError or ValueError for bytes of no HRS."""
         asked = AcceptRequest.of(request.key_hash, request.generation, request.sign_bytes)
         verdict: Verdict | Outranked
-        if request.term < self._term:
-            verdict = Outranked(self._term)
+        if request.term < (outranked := min(self._term, self._newest_term())):
+            verdict = Outranked(outranked)
         elif request.chain_id != self._chain_id:
             verdict = Refused(RefusedBecause.CHAIN)
         else:

@@ -34,7 +34,7 @@ from cmkms.guard.guard import Guard, GuardClocks
 from cmkms.guard.hrs import NEVER
 from cmkms.guard.objections import lost_objection, marker_of, objections, released_objection, unreadable_objection
 from cmkms.guard.record import GuardRecord
-from cmkms.guard.released import store_released
+from cmkms.guard.released import load_released, store_released
 from cmkms.guard.site import GuardSite
 from cmkms.home import read_bounded
 
@@ -193,11 +193,21 @@ class _Opening:
 
     def _floor(self) -> Floor | None:
         floor = find_floor(self._site, self._clocks.wall(), never_signed=self._never_signed)
-        if floor is None and self._site.alone:
-            return None
-        if why := released_objection(self._site, NEVER if floor is None else floor.hrs):
+        if floor is None:
+            return None if self._site.alone else self._known_floor()
+        if why := released_objection(self._site, floor.hrs):
             raise GuardRefusedError(why)
         return floor
+
+    def _known_floor(self) -> Floor | None:
+        """Without a word of its operator, a home made anew still knows what this key has signed: what it kept."""
+        released = load_released(self._site)
+        if released is None:
+            return None
+        accepted_at = min(max(released.timestamp_seconds or 0, 0), int(self._clocks.wall()))
+        return Floor(
+            released.hrs, released.sign_bytes, accepted_at, "the last signature that this home knows of", released
+        )
 
     def _arm(self, file: GuardFile, members: tuple[Member, ...], origin: str) -> OpenedGuard:
         if read_marker(self._site.home.born_marker(self._site.chain_id)) is None:

@@ -186,6 +186,16 @@ class MajorityQuorum:
         """A member is gone for now. What it said still counts."""
         if member in self._members:
             self._away.add(member)
+            self._refusals.pop(member, None)
+
+    def distrust(self, member: str) -> None:
+        """A member's guard has forgotten something: what it said before counts no more."""
+        self._peeked.pop(member, None)
+        self._refusals[member] = "went backwards"
+        for ballot in self._ballots.values():
+            ballot.accepted.discard(member)
+            ballot.holds.pop(member, None)
+            ballot.against.pop(member, None)
 
     def answered(self, member: str, identity: bytes, message: Answered | Peeked) -> None:
         """Count an answer of a guard. `member` and `identity` are what the channel has proven, never the message."""

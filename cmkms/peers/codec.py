@@ -37,6 +37,8 @@ MAX_FRAME_BYTES: Final = MAX_REQUEST_BYTES + 4096
 """The longest message is a forwarded request with a vote extension of 1 MiB; the rest of it takes some 100 bytes."""
 MAX_HELLO_BYTES: Final = 256 * 1024
 """256 chains whose guards all have a reason to be refused, each of at most 960 bytes."""
+MAX_FORWARDED_BYTES: Final = MAX_REQUEST_BYTES + 1024
+"""A forwarded request is written anew, with fields that its node may have left out."""
 MAX_MEMBERS: Final = 16
 """Replicas of one cluster: 5 are supported, and a list that is too long is to be read and refused by name."""
 MAX_RAFT_BYTES: Final = MAX_REQUEST_BYTES
@@ -234,6 +236,8 @@ def _encode_status(message: Status) -> bytes:
         bytes((checked_count("members", len(message.hears), MAX_MEMBERS),)),
         *(pack_member_id(member) for member in message.hears),
         message.nodes.to_bytes(4, "big"),
+        checked_count("chains", len(message.able), MAX_GUARDS).to_bytes(2, "big"),
+        *(pack_chain_id(chain_id) for chain_id in message.able),
         encode_claims(message.guards),
     ]
     return b"".join(parts)
@@ -245,6 +249,7 @@ def _read_status(reader: Reader) -> Status:
         holder=reader.member_id(),
         hears=tuple(reader.member_id() for _ in range(bounded("members", reader.u8(), MAX_MEMBERS))),
         nodes=reader.u32(),
+        able=tuple(reader.chain_id() for _ in range(bounded("chains", reader.u16(), MAX_GUARDS))),
         guards=read_claims(reader),
     )
 
@@ -259,7 +264,7 @@ def _encode_forward(message: Forward) -> bytes:
             pack_chain_id(message.chain_id),
             pack_member_id(message.target),
             _HOPS.pack(message.hops, message.budget_ms),
-            checked_size("a request", message.request, MAX_REQUEST_BYTES),
+            checked_size("a request", message.request, MAX_FORWARDED_BYTES),
         )
     )
 
@@ -273,7 +278,7 @@ def _read_forward(reader: Reader) -> Forward:
         budget_ms=reader.u32(),
         request=reader.rest(),
     )
-    bounded("bytes of a request", len(message.request), MAX_REQUEST_BYTES)
+    bounded("bytes of a request", len(message.request), MAX_FORWARDED_BYTES)
     return message
 
 

@@ -38,16 +38,18 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A heartbeat: every 200 ms, and at once when something in it changed.
+    """A heartbeat: every 100 ms, and at once when something in it changed.
 
     `holder` is the replica that the sender knows to hold the lease now (itself included), in `term`; empty if none.
     `hears` are the members that the sender is connected to. `nodes` counts the node connections in use at the sender.
+    `able` are the chains for which the sender reaches a majority of guards that answer.
     """
 
     term: int
     holder: str
     hears: tuple[str, ...]
     nodes: int
+    able: tuple[str, ...]
     guards: tuple[GuardClaim, ...]
 
 

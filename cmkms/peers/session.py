@@ -24,7 +24,7 @@ __all__ = ["HELLO_SECONDS", "SILENCE_SECONDS", "Session", "SessionOwner"]
 HELLO_SECONDS: Final = 3.0
 """From the end of the TLS handshake to the whole hello. Takes milliseconds; a stranger must not hold a place longer."""
 SILENCE_SECONDS: Final = 1.0
-"""Heartbeats come every 200 ms: five are missing."""
+"""Heartbeats come every 100 ms: ten are missing."""
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """Three of the longest messages. A peer that leaves more unread is stuck, and would get old news."""
 CLOSE_SECONDS: Final = 0.5

@@ -31,7 +31,7 @@ from cmkms.guard.state_file import SignState
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.peers.messages import Message
 from cmkms.replica.neighbours import Neighbour, Neighbours
-from cmkms.signing import Dispatch, ForwardResult, Signer, Ways
+from cmkms.signing import Dispatch, ForwardResult, Here, Nowhere, Signer, Through, Ways
 
 __all__ = ["Place", "ReplicaChain", "ReplicaObserver", "Surroundings"]
 
@@ -119,7 +119,9 @@ class ReplicaChain:
         self._missed: dict[str, str] = {}
         self.chain_id: Final = place.site.chain_id
         self.guard: Final = opened.guard if isinstance(opened, UnarmedGuard) else opened
-        self.service: Final = GuardService(self.chain_id, self.guard or _Unusable(place.refused))
+        self.service: Final = GuardService(
+            self.chain_id, self.guard or _Unusable(place.refused), lambda: neighbours.coordination.term
+        )
         self.majority: MajorityQuorum | None = None
         self.signer: Final = Signer(
             self.chain_id, place.key, NoGuard(place.refused or "not born yet"), released=place.released
@@ -157,22 +159,42 @@ class ReplicaChain:
         """What keeps this chain from being signed for, as far as this replica knows; empty if nothing does."""
         if self.majority is None:
             return self._waiting
-        needed = len(self._around.members) // 2 + 1
-        if self._neighbours.answering(self.chain_id, self.phase) >= needed:
-            return ""
-        return self._missing(needed)
+        match self._neighbours.route():
+            case Here():
+                return "" if self.is_able else self.majority.waiting_for or self._missing()
+            case Through(holder=holder):
+                # What counts is whom the holder reaches; where it cannot be asked, our own sight has to do.
+                told = self._neighbours.is_able(holder, self.chain_id)
+                if told or (told is None and self.is_able):
+                    return ""
+                return self._missing() or f"{holder} holds the lease, and does not reach enough guards"
+            case Nowhere(why=why):
+                return self._missing() or why
+
+    @property
+    def is_able(self) -> bool:
+        """Whether this replica would reach a majority of guards that answer for this chain."""
+        if self.majority is None or (self._neighbours.coordination.holds and self.majority.waiting_for):
+            return False
+        return self._neighbours.answering(self.chain_id, self.phase) >= self._needed
 
     @property
     def can_sign(self) -> bool:
         """Whether, as far as this replica sees, the cluster would sign for this chain now."""
-        return self.majority is not None and not self.waiting_for and bool(self._neighbours.holder()[0])
+        return not self.waiting_for
+
+    @property
+    def _needed(self) -> int:
+        return len(self._around.members) // 2 + 1
 
     @property
     def healthy(self) -> bool:
         """Whether the own guard gives this replica no reason to leave the lease to another."""
         return self.phase is not GuardPhase.REFUSED and self.phase is not GuardPhase.FUSED
 
-    def _missing(self, needed: int) -> str:
+    def _missing(self) -> str:
+        if self._neighbours.answering(self.chain_id, self.phase) >= self._needed:
+            return ""
         troubles: list[str] = []
         if not self.healthy and self.guard is not None:
             troubles.append(f"{self._around.me}: {self.guard.blown}")
@@ -190,7 +212,7 @@ class ReplicaChain:
             elif claim.phase is not GuardPhase.ARMED:
                 why = f": {claim.reason}" if claim.reason else ""
                 troubles.append(f"the guard of {member} is {claim.phase.name.lower()}{why}")
-        return f"{needed} of {len(self._around.members)} guards are needed; " + "; ".join(troubles)
+        return f"{self._needed} of {len(self._around.members)} guards are needed; " + "; ".join(troubles)
 
     def tell_who_is_missing(self, neighbour: Neighbour) -> None:
         """Say it, once, when the guard of a connected replica does not count: the cluster has one less to lose."""

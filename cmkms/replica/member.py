@@ -11,12 +11,15 @@ from typing import Final
 from cmkms.cluster.coordination import Coordination
 from cmkms.cluster.timing import Timing
 from cmkms.cluster.view import View, encode_release
-from cmkms.errors import CmkmsError, PeerError
+from cmkms.errors import PeerError
 from cmkms.guard.claims import GuardClaim, GuardPhase
-from cmkms.guard.hrs import HRS
+from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.record import RecordTooLargeError
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.guard.state_file import SignState
 from cmkms.peers.messages import Blow, Goodbye, Hello, Message, Raft, Status
+from cmkms.privval import SignBytesError
+from cmkms.privval.header import read_header
 from cmkms.replica.chain import ReplicaChain, Surroundings
 from cmkms.replica.neighbours import Neighbour, Neighbours, differences
 from cmkms.replica.placement import Placement
@@ -35,6 +38,7 @@ MAX_TWINS: Final = 64
 """Former lives that are remembered as having spoken again."""
 TWIN_SECONDS: Final = 1.0
 """A live process dials ten times a second; what a dead one left in the socket's queue is read long before."""
+TWIN_REPEAT_SECONDS: Final = 60.0
 
 
 class Replica:
@@ -52,7 +56,8 @@ class Replica:
         self._told: dict[str, SignState | None] = {}
         self._twins: dict[tuple[str, bytes], float] = {}
         known = {plan.place.site.chain_id: plan.place.released for plan in plans}
-        view = View({chain: state for chain, state in known.items() if state is not None}, risen=self._risen)
+        released = {chain: state for chain, state in known.items() if state is not None}
+        view = View(released, risen=self._risen, admits=self._admits)
         self.view: Final = view
         self.coordination: Final = Coordination(
             who.me,
@@ -106,6 +111,8 @@ class Replica:
         for difference in neighbour.differences:
             self._log.warning("replicas are configured differently", peer=member, difference=difference)
         self._check_claims(neighbour)
+        for chain_id, back in self._watch.found(member).items():
+            self._ports.send(member, Blow(chain_id, back.nonce, back.seen))
         self.coordination.peer_up(member)
         for chain in self.chains.values():
             if chain.majority is not None:
@@ -134,8 +141,9 @@ class Replica:
         now = self._ports.clock()
         if len(self._twins) >= MAX_TWINS:
             self._twins.clear()
-        first = self._twins.setdefault((member, boot), now)
-        if now - first >= TWIN_SECONDS:
+        due = self._twins.setdefault((member, boot), now + TWIN_SECONDS)
+        if now >= due:
+            self._twins[member, boot] = now + TWIN_REPEAT_SECONDS
             self._log.critical("two live processes use the identity of one replica", peer=member)
             self._ports.send(member, Blow("", boot, 0))
 
@@ -214,7 +222,7 @@ class Replica:
         """Never lead again in this life; returns whether a lease held is being handed over."""
         self._resigned = True
         self._stand_aside()
-        return self.coordination.holds and self.coordination.hand_over()
+        return self.coordination.holds and self.coordination.hand_over(self._placement.fitter() or None)
 
     @property
     def busy(self) -> bool:
@@ -225,7 +233,8 @@ class Replica:
 
     def _stand_aside(self) -> None:
         """Leave the lease to the others where that is better, and only then: somebody has to hold it."""
-        self.coordination.stand_aside(aside=self._resigned or self._placement.is_unfit())
+        fitter = self._placement.fitter()
+        self.coordination.stand_aside(aside=self._resigned or bool(fitter), to=fitter or None)
 
     def _claims(self) -> tuple[GuardClaim, ...]:
         return tuple(chain.claim for chain in self.chains.values())
@@ -237,7 +246,8 @@ class Replica:
         if holder and holder != self._who.me:
             lease = self.coordination.lease
             holder, term = (lease.holder, lease.term) if lease is not None else ("", 0)
-        status = Status(term, holder, self.neighbours.names, self._ports.nodes(), self._claims())
+        able = tuple(chain_id for chain_id, chain in self.chains.items() if chain.is_able)
+        status = Status(term, holder, self.neighbours.names, self._ports.nodes(), able, self._claims())
         for member in self.neighbours.names:
             self._ports.send(member, status)
 
@@ -254,7 +264,7 @@ class Replica:
 
     def _check_claims(self, neighbour: Neighbour) -> None:
         for claim in neighbour.guards.values():
-            if claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}:
+            if claim.chain_id in self.chains and claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}:
                 self._see(neighbour.member, claim.chain_id, claim.nonce, claim.sequence, claim.hrs)
         for chain in self.chains.values():
             chain.tell_who_is_missing(neighbour)
@@ -270,6 +280,9 @@ class Replica:
                 told=back.told,
             )
             self._ports.send(member, Blow(chain_id, back.nonce, back.seen))
+            chain = self.chains[chain_id]
+            if chain.majority is not None:
+                chain.majority.distrust(member)
 
     def _go_on(self) -> None:
         """Links, claims or ways changed: births go on, and requests find their way."""
@@ -307,7 +320,7 @@ class Replica:
             return
         try:
             answer = chain.service.accept(message)
-        except (CmkmsError, ValueError) as error:
+        except (SignBytesError, RecordTooLargeError, ValueError) as error:
             raise PeerError(f"{member} asks to accept what is no vote or proposal: {error}") from error
         self._ports.send(member, answer)
 
@@ -346,17 +359,24 @@ class Replica:
                     f"{record.sequence}. It was restored, or its disk loses what was flushed"
                 )
 
-    def _risen(self, chain_id: str) -> None:
-        """The view has learnt of a newer signature: a repeat is answered from it, once it is verified."""
+    def _admits(self, chain_id: str, state: SignState) -> bool:
+        """Verify what the view is told: the point is that of the bytes, and our key has signed them."""
         chain = self.chains.get(chain_id)
+        if chain is None or state.sign_bytes is None or state.signature is None:
+            return False
+        try:
+            header = read_header(state.sign_bytes)
+        except SignBytesError:
+            return False
+        told = HRS(header.height, header.round, Step.of(header.type))
+        return (header.chain_id, told) == (chain_id, state.hrs) and chain.verify(state.sign_bytes, state.signature)
+
+    def _risen(self, chain_id: str) -> None:
+        """The view has learnt of a newer signature: a repeat is answered from it."""
         state = self.view.released(chain_id)
-        if chain is None or state is None or state.sign_bytes is None or state.signature is None:
-            return
-        if chain.signer.released is not None and chain.signer.released.hrs >= state.hrs:
-            return
-        if chain.verify(state.sign_bytes, state.signature):
+        if state is not None and state is not self.chains[chain_id].signer.released:
             self._told[chain_id] = state
-            chain.signer.learn(state)
+            self.chains[chain_id].signer.learn(state)
 
 
 def _ways(status: Status) -> tuple[int, str, tuple[str, ...]]:

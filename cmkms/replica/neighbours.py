@@ -90,6 +90,13 @@ class Neighbours:
             count += claim is not None and claim.phase is GuardPhase.ARMED and now - one.heard <= self.quiet
         return count
 
+    def is_able(self, member: str, chain_id: str) -> bool | None:
+        """Tell whether another replica says that it reaches enough guards of a chain; None if it says nothing."""
+        neighbour = self._connected.get(member)
+        if neighbour is None or neighbour.status is None:
+            return None
+        return chain_id in neighbour.status.able
+
     def reaches(self, member: str) -> bool:
         """See `Routes.reaches`."""
         return member in self._connected

@@ -29,11 +29,20 @@ class Placement:
         self._clock = clock
         self._looked = clock()
 
-    def is_unfit(self) -> bool:
-        """Tell whether an own guard does not answer while another replica's all do: that one is to lead."""
-        if all(chain.healthy for chain in self._chains.values()):
-            return False
-        return any(self._is_sound(one) for one in self._neighbours)
+    def fitter(self) -> str:
+        """Return a replica that is to lead rather than this one; empty if this one is as fit as any.
+
+        First counts for how many chains a replica reaches a majority of guards, then whether its own ones answer.
+        """
+        able = sum(chain.is_able for chain in self._chains.values())
+        sound = all(chain.healthy for chain in self._chains.values())
+        ranks = {one.member: (self._able(one), self._is_sound(one)) for one in self._neighbours}
+        best = max(ranks, key=lambda member: ranks[member], default="")
+        return best if best and ranks[best] > (able, sound) else ""
+
+    def _able(self, neighbour: Neighbour) -> int:
+        told = neighbour.status.able if neighbour.status is not None else ()
+        return sum(chain_id in told for chain_id in self._chains)
 
     def better(self) -> str:
         """Return the replica that the lease is to be offered to now; empty if it is best here, or not yet time."""
@@ -44,7 +53,8 @@ class Placement:
         asked = [chain.dispatch.take_asked() for chain in self._chains.values()]
         if any(here for here, _ in asked):
             return ""
-        sound = (one.member for one in self._neighbours if self._is_sound(one))
+        fit = (len(self._chains), True)
+        sound = (one.member for one in self._neighbours if (self._able(one), self._is_sound(one)) == fit)
         counts = {member: sum(by.get(member, 0) for _, by in asked) for member in sound}
         most = max(counts, key=lambda member: counts[member], default="")
         return most if most and counts[most] >= MIN_ASKED else ""

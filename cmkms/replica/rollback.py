@@ -12,10 +12,10 @@ from typing import Final
 
 from cmkms.guard.hrs import HRS, NEVER
 
-__all__ = ["Rollback", "RollbackWatch"]
+__all__ = ["MAX_FILES", "Rollback", "RollbackWatch"]
 
-MAX_FILES: Final = 4096
-"""Guard files remembered: a few for each chain of each replica. The one that was seen first is forgotten first."""
+MAX_FILES: Final = 16
+"""Guard files that are remembered of each guard; a new one takes an operator each time. The oldest goes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +31,28 @@ class RollbackWatch:
     """The highest sequence number and watermark seen of each guard file of each other replica."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str, bytes], tuple[int, HRS]] = {}
-        self._distrusted: set[tuple[str, str]] = set()
+        self._seen: dict[tuple[str, str], dict[bytes, tuple[int, HRS]]] = {}
+        self._found: dict[tuple[str, str], Rollback] = {}
 
     def see(self, member: str, chain_id: str, nonce: bytes, sequence: int, hrs: HRS | None = None) -> Rollback | None:
-        """Take what a guard tells of itself; returns how it went backwards, or None. `hrs`: its watermark, if told.
+        """Take what a guard tells of itself; returns how it went backwards, the first time. `hrs`: its watermark.
 
         Another nonce is another file, which counts for itself: whether it may answer is the generation's business.
         """
-        key = (member, chain_id, nonce)
-        seen, highest = self._seen.get(key, (0, NEVER))
+        files = self._seen.setdefault((member, chain_id), {})
+        seen, highest = files.get(nonce, (0, NEVER))
         if sequence < seen or (hrs is not None and hrs < highest):
-            self._distrusted.add((member, chain_id))
-            return Rollback(nonce, max(seen, sequence + 1), sequence)
-        if key not in self._seen and len(self._seen) >= MAX_FILES:
-            del self._seen[next(iter(self._seen))]
-        self._seen[key] = sequence, hrs if hrs is not None else highest
+            found = Rollback(nonce, max(seen, sequence + 1), sequence)
+            return None if self._found.setdefault((member, chain_id), found) is not found else found
+        if nonce not in files and len(files) >= MAX_FILES:
+            del files[next(iter(files))]
+        files[nonce] = sequence, hrs if hrs is not None else highest
         return None
+
+    def found(self, member: str) -> dict[str, Rollback]:
+        """Return what was found of a replica's guards, by chain: it has to be told again when it comes back."""
+        return {chain_id: back for (one, chain_id), back in self._found.items() if one == member}
 
     def trusts(self, member: str, chain_id: str) -> bool:
         """Tell whether this guard's answers count: never again in this process once it has gone backwards."""
-        return (member, chain_id) not in self._distrusted
+        return (member, chain_id) not in self._found

@@ -18,7 +18,6 @@ Pure: the routes, the link, the timer and the verification are passed in.
 from __future__ import annotations
 
 from collections import deque
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -27,7 +26,6 @@ from cmkms.guard.hrs import HRS
 from cmkms.guard.quorum import Handle, Timer
 from cmkms.guard.state_file import SignState
 from cmkms.privval import (
-    SignedMsgType,
     SignProposalRequest,
     SignVoteRequest,
     differ_only_in_timestamp,
@@ -77,8 +75,6 @@ _FINAL: Final = frozenset(
     }
 )
 """What a lease holder refuses by the word of the guards: relayed as it is."""
-_HANG_UPS_KEPT: Final = 64
-"""Heights/rounds/steps for which a node was sent away; while cut off, a few nodes ask for a few of them in turn."""
 _RPC_RANGE: Final = 1 << 62
 """Keeps the numbers of what is asked for nodes here and of what is passed on for others apart."""
 

@@ -29,8 +29,8 @@ __all__ = ["MAX_BUDGET_MS", "MAX_SERVED", "Serving"]
 
 MAX_BUDGET_MS: Final = 5000
 """A node waits 5 s for an answer (the read deadline of CometBFT's privval endpoint); nobody reads a later one."""
-MAX_SERVED: Final = 256
-"""Requests of other replicas in hand at once. Each of them has a handful of nodes, and a node asks one at a time."""
+MAX_SERVED: Final = 64
+"""Requests of one replica in hand at once. It has a handful of nodes, and a node asks one at a time."""
 
 _Reply = ForwardedSignature | Rejected | NotHolder
 
@@ -72,9 +72,10 @@ class Serving:
     def serve(self, member: str, forward: Forward, *, closed: bool) -> None:
         """Take a request. With `closed`, this replica begins nothing any more."""
         served = _Served(member, forward.rpc)
-        if (member, forward.rpc) in self._served or len(self._served) >= MAX_SERVED:
+        if (member, forward.rpc) in self._served:
             self._reply(served, NotHolder("", 0))
             return
+        self._make_room(member)
         self._served[member, forward.rpc] = served
         route = self._ways.routes.route()
         if isinstance(route, Here) and not closed:
@@ -84,7 +85,7 @@ class Serving:
             self._settle(served, NotHolder(holder, term))
         if self._served.get((member, forward.rpc)) is served:
             budget = min(max(forward.budget_ms, 1), MAX_BUDGET_MS) / 1000
-            served.expiry = self._timer(budget, lambda: self._drop(served))
+            served.expiry = self._timer(budget, lambda: self._settle(served, NotHolder("", 0)))
 
     def answered(self, member: str, forwarded: Forwarded) -> bool:
         """Hand an answer back to whoever asked through us; False if it is to no such question."""
@@ -110,6 +111,12 @@ class Serving:
             if served.waiter in waiters:
                 served.waiter = None
                 self._settle(served, NotHolder("", 0))
+
+    def _make_room(self, member: str) -> None:
+        """Give up the oldest request of a replica that has too many in hand: its node has asked again since."""
+        own = [one for one in self._served.values() if one.member == member]
+        if len(own) >= MAX_SERVED:
+            self._settle(own[0], NotHolder("", 0))
 
     def _sign(self, served: _Served, forward: Forward) -> None:
         self._asked[served.member] += 1

@@ -40,7 +40,7 @@ from cmkms.privval import (
 )
 from cmkms.signing.answers import Answer, Rejected, RejectedBecause, SignedProposal, SignedVote
 
-__all__ = ["SignRequest", "Signer", "Waiter", "canonical"]
+__all__ = ["SignRequest", "Signer", "Waiter", "canonical", "wants_extension"]
 
 SignRequest = SignVoteRequest | SignProposalRequest
 
@@ -209,7 +209,7 @@ class Signer:
             return SignedProposal(request.proposal, signature, replayed)
         vote = request.vote
         extension_signature = b""
-        if vote.type is SignedMsgType.PRECOMMIT and not vote.block_id.is_nil and not request.skip_extension_signing:
+        if wants_extension(request):
             extension = extension_sign_bytes(request.chain_id, vote.height, vote.round, vote.extension)
             extension_signature = self._key.sign(extension)
         if asked != granted:
@@ -225,6 +225,14 @@ def canonical(request: SignRequest) -> tuple[HRS, bytes]:
     proposal = request.proposal
     hrs = HRS(proposal.height, proposal.round, Step.PROPOSE)
     return hrs, proposal_sign_bytes(request.chain_id, proposal)
+
+
+def wants_extension(request: SignRequest) -> bool:
+    """Tell whether an extension signature belongs to the answer: to a precommit for a block, unless it is waived."""
+    if not isinstance(request, SignVoteRequest):
+        return False
+    vote = request.vote
+    return vote.type is SignedMsgType.PRECOMMIT and not vote.block_id.is_nil and not request.skip_extension_signing
 
 
 def _answer_all(flight: _Flight, answer: Callable[[Waiter], Answer]) -> None:

@@ -126,7 +126,15 @@ class TestTheFirstStart:
             open_guard(site, DISK, never_signed=True)
         assert not site.path.exists()
 
-    @pytest.mark.parametrize("word", ["never signed", "nothing", "an older state"])
+    def test_without_a_word_it_offers_the_last_signature_that_this_home_knows_of(self, site: GuardSite) -> None:
+        """A home made anew that has learnt from the others what they signed starts again, and never below that."""
+        site.path.parent.mkdir(mode=0o700)
+        store_released(site, DISK, state_of(precommit(60)))
+        with unarmed(site) as opened:
+            assert (opened.floor.kind, opened.floor.hrs) == (FloorKind.STATE, hrs(60, 0, 3))
+            assert opened.floor.sign_bytes == precommit(60)
+
+    @pytest.mark.parametrize("word", ["never signed", "an older state"])
     def test_below_this_keys_own_signature_it_is_refused(self, site: GuardSite, word: str) -> None:
         site.path.parent.mkdir(mode=0o700)
         store_released(site, DISK, state_of(precommit(60)))

@@ -46,7 +46,8 @@ def appends(draw: st.DrawFn) -> AppendEntries:
 def installs(draw: st.DrawFn) -> InstallView:
     first, second, term = sorted(draw(st.tuples(numbers, numbers, numbers)))
     both = Entry(first, draw(commands)), Entry(second, draw(commands))
-    return InstallView(term, draw(times), draw(numbers), draw(indices), *both, draw(st.binary(max_size=64)))
+    first_index = draw(indices)
+    return InstallView(term, draw(times), max(first_index, draw(numbers)), first_index, *both, draw(st.binary(max_size=64)))
 
 
 messages: st.SearchStrategy[Message] = st.one_of(

@@ -67,7 +67,15 @@ claims = st.builds(
 guards = st.lists(claims, max_size=3).map(tuple)
 members = st.builds(HelloMember, member_ids, maybe_digests.map(bytes.hex))
 hellos = st.builds(Hello, u8, u8, texts(32), member_ids, nonces, u32, st.lists(members, max_size=5).map(tuple), guards)
-statuses = st.builds(Status, u64, member_ids, st.lists(member_ids, max_size=5).map(tuple), u32, guards)
+statuses = st.builds(
+    Status,
+    u64,
+    member_ids,
+    st.lists(member_ids, max_size=5).map(tuple),
+    u32,
+    st.lists(chain_ids, max_size=3).map(tuple),
+    guards,
+)
 
 forwards = st.builds(Forward, u64, chain_ids, member_ids, u8, u32, st.binary(max_size=2000))
 outcomes = (

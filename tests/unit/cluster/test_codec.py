@@ -37,7 +37,7 @@ MESSAGES: tuple[Message, ...] = (
     GrantVote(5),
     AppendEntries(5, 123.5, 16, 17, 4, (NO_OP, DELTA, Entry(5, b"\x00"))),
     AppendEntries(5, 123.5, 16, 17, 4, ()),
-    InstallView(5, 123.5, 16, 17, NO_OP, DELTA, b"view"),
+    InstallView(5, 123.5, 17, 16, NO_OP, DELTA, b"view"),
     Acknowledge(5, 123.5, 18, reset=False, success=True),
     TimeoutNow(5),
     RequestPreVote(6, LogEnd(4, 17), "node-0"),
@@ -166,3 +166,9 @@ def test_a_name_is_text() -> None:
     data = encode(RequestPreVote(6, LogEnd(4, 17), "n"))
     with pytest.raises(PeerError, match="not UTF-8"):
         decode(data[:-1] + b"\xff")
+
+
+def test_a_log_is_not_installed_from_above_what_is_committed() -> None:
+    """pysyncobj would count up to its first entry one by one, for ever."""
+    with pytest.raises(PeerError, match="above what is committed"):
+        decode(encode(InstallView(5, 1.0, 1, 2**40, NO_OP, DELTA, b"")))

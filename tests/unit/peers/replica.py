@@ -17,7 +17,7 @@ from cmkms.peers.network import PeerNetwork
 PATIENCE = 5.0
 """Seconds that a test waits for what has to happen; far more than it takes."""
 IDS = ("node-0", "node-1", "node-2")
-HEARTBEAT = Status(0, "", (), 0, ())
+HEARTBEAT = Status(0, "", (), 0, (), ())
 
 
 async def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -10,7 +10,7 @@ from cmkms.guard.decide import Accepted, Refused, RefusedBecause
 from cmkms.guard.generation import NO_GENERATION
 from cmkms.guard.hrs import NEVER
 from cmkms.guard.rpc import Accept, Answered, Peek
-from cmkms.peers.codec import MAX_FRAME_BYTES, MAX_GUARDS, MAX_HELLO_BYTES, decode, encode
+from cmkms.peers.codec import MAX_FORWARDED_BYTES, MAX_FRAME_BYTES, MAX_GUARDS, MAX_HELLO_BYTES, decode, encode
 from cmkms.peers.frames import FrameReader
 from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Raft, Status
 from cmkms.peers.wire import PeerProtocolError
@@ -49,8 +49,8 @@ def test_the_longest_hello_is_let_in_before_its_sender_is_known() -> None:
     "message",
     [
         hello((CLAIM,) * MAX_GUARDS),
-        Status(1, LONGEST_ID, (LONGEST_ID,) * 16, 1, (CLAIM,) * MAX_GUARDS),
-        Forward(1, LONGEST_CHAIN_ID, LONGEST_ID, 2, 5000, bytes(MAX_REQUEST_BYTES)),
+        Status(1, LONGEST_ID, (LONGEST_ID,) * 16, 1, (LONGEST_CHAIN_ID,) * MAX_GUARDS, (CLAIM,) * MAX_GUARDS),
+        Forward(1, LONGEST_CHAIN_ID, LONGEST_ID, 2, 5000, bytes(MAX_FORWARDED_BYTES)),
         Raft(bytes(MAX_REQUEST_BYTES)),
     ],
     ids=lambda message: type(message).__name__,
@@ -71,11 +71,11 @@ def test_the_longest_messages_fit_a_frame_and_come_back(message: Frame) -> None:
         Answered(1, "c", NO_GENERATION, NEVER, bytes(33), bytes(16), 7, Accepted(advances=True)),
         Blow("c", bytes(1), 0),
         Forward(1, "c", "m" * 33, 2, 5000, b""),
-        Forward(1, "c", "m", 2, 5000, bytes(MAX_REQUEST_BYTES + 1)),
+        Forward(1, "c", "m", 2, 5000, bytes(MAX_FORWARDED_BYTES + 1)),
         Forwarded(1, "c", ForwardedSignature(b"", bytes(97), b"", replayed=False)),
         Raft(bytes(MAX_REQUEST_BYTES + 1)),
-        Status(1, "m", ("m",) * 17, 0, ()),
-        Status(1, "m", (), 0, (CLAIM,) * (MAX_GUARDS + 1)),
+        Status(1, "m", ("m",) * 17, 0, (), ()),
+        Status(1, "m", (), 0, (), (CLAIM,) * (MAX_GUARDS + 1)),
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -85,6 +85,17 @@ class TestForwarding:
         far.answer(Rejected(RejectedBecause.CONFLICT, "conflicting data"))
         assert asked.answer == Rejected(RejectedBecause.CONFLICT, "conflicting data")
 
+    @pytest.mark.parametrize(
+        "because", [RejectedBecause.UNDECODABLE, RejectedBecause.UNKNOWN_CHAIN, RejectedBecause.INTERNAL]
+    )
+    def test_an_error_between_two_replicas_is_not_the_nodes(self, far: Crossroads, because: RejectedBecause) -> None:
+        asked = far.ask(prevote())
+        far.answer(Rejected(because, "not decodable at the lease holder"))
+        assert asked.answers == []
+        far.clock.advance(0.1)
+        far.answer(answer_to(prevote()))
+        assert isinstance(asked.answer, SignedVote)
+
     def test_each_request_has_its_own_answer(self, far: Crossroads) -> None:
         first, second = far.ask(prevote(seconds=1)), far.ask(prevote(seconds=2))
         (_, one), (_, other) = far.forwards

@@ -87,7 +87,7 @@ class TestTheHolder:
         here.dispatch.serve("node-2", forward_of(encode_request(prevote()), budget_ms=200))
         here.clock.advance(0.25)
         here.quorum.decide()
-        assert here.replies == []
+        assert [(member, reply.answer) for member, reply in here.replies] == [("node-2", NotHolder("", 0))]
         assert here.key.signed == []
         assert here.dispatch.serving == 0
 
@@ -111,11 +111,12 @@ class TestTheHolder:
         here.quorum.decide()
         assert sorted(member for member, _ in here.replies) == ["node-1", "node-2"]
 
-    def test_there_is_a_bound_on_what_is_in_hand(self, here: Crossroads) -> None:
+    def test_of_one_replica_so_many_are_in_hand_and_the_oldest_is_given_back(self, here: Crossroads) -> None:
         for rpc in range(MAX_SERVED + 10):
             here.dispatch.serve("node-2", forward_of(encode_request(prevote(10 + rpc)), rpc=rpc))
-        assert here.dispatch.serving == MAX_SERVED
-        assert [reply.answer for _, reply in here.replies] == [NotHolder("", 0)] * 10
+        here.dispatch.serve("node-1", forward_of(encode_request(prevote(9)), rpc=0))
+        assert here.dispatch.serving == MAX_SERVED + 1
+        assert [(reply.rpc, reply.answer) for _, reply in here.replies] == [(n, NotHolder("", 0)) for n in range(10)]
 
 
 class TestWhoDoesNotHoldTheLease:
@@ -198,5 +199,5 @@ class TestThroughAThird:
     def test_after_its_budget_it_is_forgotten(self, passing: Crossroads) -> None:
         passing.clock.advance(6)
         passing.answer(answer_to(prevote()))
-        assert passing.replies == []
+        assert [reply.answer for _, reply in passing.replies] == [NotHolder("", 0)]
         assert passing.dispatch.serving == 0
