@@ -47,7 +47,9 @@ def installs(draw: st.DrawFn) -> InstallView:
     first, second, term = sorted(draw(st.tuples(numbers, numbers, numbers)))
     both = Entry(first, draw(commands)), Entry(second, draw(commands))
     first_index = draw(indices)
-    return InstallView(term, draw(times), max(first_index, draw(numbers)), first_index, *both, draw(st.binary(max_size=64)))
+    return InstallView(
+        term, draw(times), max(first_index, draw(numbers)), first_index, *both, draw(st.binary(max_size=64))
+    )
 
 
 messages: st.SearchStrategy[Message] = st.one_of(
