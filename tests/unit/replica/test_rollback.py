@@ -43,9 +43,12 @@ def test_it_is_not_trusted_again_when_it_has_caught_up(watch: RollbackWatch) -> 
     assert not watch.trusts("node-1", CHAIN)
 
 
-def test_it_is_told_each_time_until_its_fuse_is_blown(watch: RollbackWatch) -> None:
-    assert watch.see("node-1", CHAIN, NONCE, 7, hrs(4, 0, 3)) is not None
-    assert watch.see("node-1", CHAIN, NONCE, 8, hrs(4, 0, 3)) is not None
+def test_it_is_found_once_and_can_be_told_again(watch: RollbackWatch) -> None:
+    back = watch.see("node-1", CHAIN, NONCE, 7, hrs(4, 0, 3))
+    assert back is not None
+    assert watch.see("node-1", CHAIN, NONCE, 8, hrs(4, 0, 3)) is None
+    assert watch.found("node-1") == {CHAIN: back}
+    assert watch.found("node-2") == {}
 
 
 def test_a_number_without_a_watermark_forgets_none(watch: RollbackWatch) -> None:
@@ -67,4 +70,4 @@ def test_another_replica_chain_or_file_counts_for_itself(
 def test_it_remembers_no_more_files_than_there_can_be(watch: RollbackWatch) -> None:
     for number in range(MAX_FILES + 10):
         watch.see("node-1", CHAIN, number.to_bytes(16, "big"), 1)
-    assert len(watch._seen) == MAX_FILES
+    assert sum(len(files) for files in watch._seen.values()) == MAX_FILES
