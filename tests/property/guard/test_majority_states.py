@@ -96,7 +96,7 @@ class TestNeverTwo:
     @pytest.mark.timeout(900)
     def test_three_coordinators_of_three_further(self) -> None:
         wanted = [Wanted(0, 1, (ONE,)), Wanted(1, 1, (TWO,)), Wanted(2, 1, (THREE,))]
-        self.explore(Model(3, wanted), limit=600_000)
+        self.explore(Model(3, wanted), limit=150_000)
 
 
 class TestItCanFail:

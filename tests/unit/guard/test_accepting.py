@@ -179,3 +179,18 @@ class TestTerms:
         service.peek(peek(term=5))
         answer = service.accept(accept(precommit(6), rpc=3, term=4))
         assert (answer.rpc, answer.hrs, answer.digest) == (3, hrs(6, 0, 3), digest_of(precommit(6)))
+
+    def test_a_term_that_no_election_has_reached_outranks_nobody(self, guard: MemoryGuard) -> None:
+        """One replica out of its mind must not keep the guards from all others for good."""
+        newest = 5
+        service = GuardService(CHAIN, guard, lambda: newest)
+        service.peek(peek(term=2**62))
+        assert service.accept(accept(precommit(6), term=5)).verdict == Accepted(advances=True)
+        assert service.accept(accept(precommit(7), term=4)).verdict == Outranked(5)
+
+    def test_a_term_that_is_heard_of_later_outranks_from_then_on(self, guard: MemoryGuard) -> None:
+        terms = [4]
+        service = GuardService(CHAIN, guard, lambda: terms[-1])
+        service.peek(peek(term=5))
+        terms.append(5)
+        assert service.accept(accept(precommit(6), term=4)).verdict == Outranked(5)

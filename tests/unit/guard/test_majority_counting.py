@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cmkms.guard.decide import Accepted
+from cmkms.guard.decide import Accepted, Conflict, Held
 from cmkms.guard.generation import GenerationId
 from cmkms.guard.quorum import Granted
 from cmkms.guard.rpc import Answered, digest_of
@@ -197,6 +197,49 @@ class TestNotCounted:
         before = asked.quorum.strays
         asked.hear("node-9", self.answer(asked))
         assert asked.quorum.strays == before + 1
+
+
+class TestDistrusted:
+    """A guard was seen to go backwards: whatever it said, it may have forgotten."""
+
+    def test_what_it_accepted_does_not_count(self, board: Board) -> None:
+        outcomes = board.propose(ASKED)
+        board.say("node-1", ACCEPTED)
+        board.quorum.distrust("node-1")
+        board.say(ME, ACCEPTED)
+        assert outcomes == []
+        board.say("node-2", ACCEPTED)
+        assert outcomes == [Granted(ASKED)]
+
+    def test_what_it_holds_changes_nothing(self, board: Board) -> None:
+        outcomes = board.propose(ASKED)
+        board.say("node-1", Held(precommit(5, at=7)))
+        board.quorum.distrust("node-1")
+        board.say(ME, Held(precommit(5, at=7)))
+        assert outcomes == []
+        assert board.asked("node-2") == [ASKED]
+
+    def test_what_it_refused_is_no_word_for_good(self, board: Board) -> None:
+        outcomes = board.propose(ASKED)
+        board.say("node-1", Conflict(precommit(5, number=2)))
+        board.quorum.distrust("node-1")
+        board.say("node-2", Conflict(precommit(5, number=2)))
+        assert outcomes == []
+
+    def test_its_watermark_is_no_part_of_a_peek(self) -> None:
+        board = Board(3)
+        board.all_up()
+        board.quorum.lead(1)
+        board.propose(ASKED)
+        board.run("node-1")
+        board.quorum.distrust("node-1")
+        board.run(ME)
+        assert board.accepts == []
+
+    def test_people_are_told(self, board: Board) -> None:
+        board.quorum.peer_down("node-2")
+        board.quorum.distrust("node-1")
+        assert "node-1 went backwards" in board.quorum.waiting_for
 
 
 def test_an_answer_that_echoes_wrongly_does_not_keep_the_member_from_being_asked_again(board: Board) -> None:
