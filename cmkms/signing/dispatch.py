@@ -238,7 +238,12 @@ class Dispatch:
         match route:
             case Here() if not self._closed:
                 self._asked_here += 1
-                inner = errand.inner = Waiter(errand.waiter.request, lambda answer: self._signed(errand, answer))
+                inner = errand.inner = Waiter(
+                    errand.waiter.request,
+                    lambda answer: self._signed(errand, answer),
+                    hrs=errand.hrs,
+                    sign_bytes=errand.sign_bytes,
+                )
                 self._signer.submit(inner)
             case Through() as way if self._send(errand, way):
                 pass

@@ -53,7 +53,8 @@ def _nothing() -> None:
 class Waiter:
     """One request that waits for its answer. `answer` is called at most once, perhaps before `submit` returns.
 
-    `hang_up` closes the connection of whoever asked, who then asks another replica.
+    `hang_up` closes the connection of whoever asked, who then asks another replica. `sign_bytes` are the canonical ones
+    of the request, and `hrs` their place: worked out by the signer where they are not given.
     """
 
     request: SignRequest
@@ -99,7 +100,8 @@ class Signer:
             # The text reaches whoever asks: it must not carry on what they sent, nor name what else is signed here.
             waiter.answer(Rejected(RejectedBecause.UNKNOWN_CHAIN, "this connection signs for another chain"))
             return
-        waiter.hrs, waiter.sign_bytes = canonical(request)
+        if not waiter.sign_bytes:
+            waiter.hrs, waiter.sign_bytes = canonical(request)
         self._enter(waiter)
 
     def withdraw(self, waiter: Waiter) -> None:
