@@ -1,7 +1,7 @@
 # Image of one cmkms replica: only the locked dependencies and the package, no pip, no compiler, no shell needed.
 #
 #   docker build -t cmkms .
-#   docker run --rm -it -v cmkms:/var/lib/cmkms cmkms init
+#   docker run --rm -it -v cmkms:/var/lib/cmkms cmkms init --alone
 #   docker run -d --name cmkms --restart=always --read-only --cap-drop=ALL --security-opt=no-new-privileges \
 #       --ulimit core=0 --network=host -v cmkms:/var/lib/cmkms cmkms
 #

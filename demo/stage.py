@@ -64,8 +64,8 @@ class Stage:
         cluster = CmkmsCluster(self.directory, self.chain_id, [address], replicas=self.replicas)
         self._cluster, self._address = cluster, address
         await asyncio.to_thread(cluster.make_homes)
-        each = f"for each of {', '.join(cluster.members)}" if self.replicas > 1 else "for a replica that signs alone"
-        story.tell(f"cmkms init, {each}")
+        each = f"--peer ID=HOST:PORT ..., for each of {', '.join(cluster.members)}" if self.replicas > 1 else "--alone"
+        story.tell(f"cmkms init {each}")
         pub_key = await asyncio.to_thread(cluster.give_key, key_file)
         if key_file is None:
             story.tell("cmkms key generate" + ("; every replica gets a copy" if self.replicas > 1 else ""))

@@ -45,7 +45,7 @@ def show(
         if number:
             typer.echo()
         for name, value in fields.items():
-            for line in _lines(_date(value) if name == "accepted_at" else value):
+            for line in _lines(_as_read(name, value, fields)):
                 typer.echo(f"{name:14}  {line}")
 
 
@@ -72,6 +72,18 @@ def _fields(report: GuardReport) -> dict[str, Any]:
         "damage": list(report.damage),
         "problems": list(report.problems),
     }
+
+
+def _as_read(name: str, value: Any, fields: dict[str, Any]) -> Any:
+    """Show what stands in the record as people mean it."""
+    match name:
+        case "accepted_at":
+            return _date(value)
+        case "sealed":
+            # Every guard begins sealed at 0/0/0, where nothing can be signed anyway.
+            return value and bool(fields["height"])
+        case _:
+            return value
 
 
 def _date(seconds: int | None) -> str | None:

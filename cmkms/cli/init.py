@@ -1,6 +1,7 @@
 """`cmkms init`: a home for one replica.
 
-Must never overwrite anything, and never make a consensus key: whose key it is, is not for a set-up command to decide.
+Must never overwrite anything, never make a consensus key (whose it is, is not for a set-up command to decide), and
+never take it for granted that a replica signs alone.
 """
 
 # ruff: noqa: PLC0415 - what a command needs is loaded when it runs, so that --help does not wait for it
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,26 +25,39 @@ __all__ = ["init"]
 
 
 @takes_settings()
-def init(flags: Flags) -> None:
+def init(
+    flags: Flags,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="This replica is the only signer of its key: the list names only itself.")
+    ] = False,
+) -> None:
     """Make a home: configuration, folders, and the identity for connections. Never overwrites, makes no key.
 
     What is given is written into config.toml. A home that has a config.toml is left as it is; whatever else is there
-    already, such as a key, is kept. Without --peer the replica is the only signer; `cmkms cluster init` makes the homes
-    of several at once.
+    already, such as a key, is kept. Without --peer or --alone no list of members is written, and without one nothing
+    starts. `cmkms cluster init` makes the homes of several at once.
     """
     from cmkms.cli.homes import make_parents, make_rooms, write_config
-    from cmkms.config import check_flags, find_home, render_sample
+    from cmkms.config import check_flags, find_home, listed_alone, render_sample
 
     place, _ = find_home(flags, os.environ)
     _refuse_initialised(place)
     check_flags(flags)
+    if alone:
+        flags = listed_alone(flags)
     make_parents(place.path)
     identity = make_rooms(place)
     flags = _with_own_pin(flags, identity, place)
     write_config(place, render_sample(flags))
-    several = len(_members(flags)) > 1
-    _tell(place, "one replica of a cluster" if several else "a replica that is the only signer", identity)
-    _tell_next(_cluster_steps(place, flags) if several else _sole_steps(place, flags))
+    match len(_members(flags)):
+        case 0:
+            what, steps = "a replica that does not know yet who signs", _open_steps(place, flags)
+        case 1:
+            what, steps = "a replica that is the only signer", _sole_steps(place, flags)
+        case _:
+            what, steps = "one replica of a cluster", _cluster_steps(place, flags)
+    _tell(place, what, identity)
+    _tell_next(steps)
 
 
 def _refuse_initialised(home: Home) -> None:
@@ -92,6 +106,21 @@ def _tell_next(steps: list[str]) -> None:
     typer.echo("\nNext:")
     for number, step in enumerate(steps, 1):
         typer.echo(f"  {number}. " + step.replace("\n", "\n     "))
+
+
+def _open_steps(home: Home, flags: Flags) -> list[str]:
+    from cmkms.config import listed_alone
+
+    where = f"--home {shlex.quote(str(home.path))}"
+    (sole,) = listed_alone(flags).peer
+    who = f"""\
+Who signs. {home.config_file} has no list of members yet, and nothing starts without one.
+One of several: on every machine, cmkms identity show {where}
+Put all the lines that it prints, the same in every home, into peer in config.toml. Go on when every home has them.
+Alone, the only signer of its key: write peer = ["{sole}"] there.
+The next time: cmkms init --alone, or cmkms cluster init for all homes of a cluster."""
+    _, *rest = _cluster_steps(home, flags)
+    return [who, *rest]
 
 
 def _sole_steps(home: Home, flags: Flags) -> list[str]:

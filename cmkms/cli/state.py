@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from cmkms.cli.options import Chain, HomeDir, MaybeChain, OnlyChain, Output, OutputFormat
 
 __all__ = ["app"]
+
+_SEALED: Final = ", sealed: nothing is signed at or below it"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, import and export what was signed last.")
 
@@ -45,8 +47,9 @@ def show(
         if report.record is None:
             typer.echo(f"{report.chain_id}: {'; '.join(report.problems)}")
             continue
-        sealed = "" if report.record.sign_bytes else ", sealed: nothing is signed at or below it"
-        typer.echo(f"{report.chain_id}: {report.record.hrs} (height/round/step){sealed}")
+        # Every guard begins sealed at 0/0/0, where nothing can be signed anyway.
+        sealed = not report.record.sign_bytes and report.record.hrs.height
+        typer.echo(f"{report.chain_id}: {report.record.hrs} (height/round/step){_SEALED if sealed else ''}")
 
 
 @app.command(name="import")
@@ -67,7 +70,7 @@ def import_(
     if not done.moved:
         typer.echo(f"{chain}: the guard stood at {done.before} already, nothing to raise")
         return
-    sealed = ", sealed: nothing is signed at or below it" if done.sealed else ""
+    sealed = _SEALED if done.sealed else ""
     typer.echo(f"{chain}: the guard was raised from {done.before} to {done.after}{sealed}")
 
 

@@ -13,11 +13,14 @@ from typing import Final
 
 from cmkms.errors import OperatorError
 
-__all__ = ["AUDITED_SHA256", "AUDITED_VERSION", "check_audited", "source_digest"]
+__all__ = ["AUDITED_SHA256", "AUDITED_VERSION", "check_audited", "check_installed", "source_digest"]
 
 AUDITED_VERSION: Final = "0.3.17"
 AUDITED_SHA256: Final = "db2a77da4e2ac7e51143a5b97c230f46014ebf314fcbeabe6012723962438a5a"
 """Of all .py files, by `source_digest`. To be changed only with docs/adr/0009, after reading the difference."""
+
+
+_INSTALL: Final = f"install exactly pysyncobj=={AUDITED_VERSION} (pip install --force-reinstall from the lock file)"
 
 
 def source_digest(package: Path) -> str:
@@ -30,12 +33,16 @@ def source_digest(package: Path) -> str:
     return digest.hexdigest()
 
 
-def check_audited() -> None:
-    """Refuse to go on with any other pysyncobj. Raises OperatorError that says what to install."""
-    install = f"install exactly pysyncobj=={AUDITED_VERSION} (pip install --force-reinstall from the lock file)"
+def check_installed() -> Path:
+    """Find pysyncobj's folder, without importing it. Raises OperatorError that says what to install."""
     spec = find_spec("pysyncobj")
     if spec is None or spec.origin is None:
-        raise OperatorError(f"pysyncobj is not installed; {install}")
-    package = Path(spec.origin).parent
+        raise OperatorError(f"pysyncobj is not installed; {_INSTALL}")
+    return Path(spec.origin).parent
+
+
+def check_audited() -> None:
+    """Refuse to go on with any other pysyncobj. Raises OperatorError that says what to install."""
+    package = check_installed()
     if source_digest(package) != AUDITED_SHA256:
-        raise OperatorError(f"{package}: this pysyncobj is not the one that cmkms was made and tested with; {install}")
+        raise OperatorError(f"{package}: this pysyncobj is not the one that cmkms was made and tested with; {_INSTALL}")

@@ -22,7 +22,7 @@ from cmkms.config.model import (
 )
 from cmkms.config.own import OwnEntry, check_own_pin, find_http_addr, find_own_entry, foreign_pin
 from cmkms.config.reader import EffectiveValue
-from cmkms.config.sample import check_flags, render_sample
+from cmkms.config.sample import check_flags, listed_alone, render_sample
 
 __all__ = [
     "ChainConfig",
@@ -44,6 +44,7 @@ __all__ = [
     "find_http_addr",
     "find_own_entry",
     "foreign_pin",
+    "listed_alone",
     "load_config",
     "locate_key_file",
     "render_sample",

@@ -6,6 +6,7 @@ another machine go unpinned.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,10 +15,13 @@ from cmkms.config.given import toml_string
 from cmkms.config.model import HostPort, Peer
 from cmkms.config.reader import Reader
 
-__all__ = ["MAX_REPLICAS", "list_faults", "read_peers", "read_raft_addr"]
+__all__ = ["MAX_REPLICAS", "list_faults", "read_peers", "read_raft_addr", "sole_entry"]
 
 MAX_REPLICAS: Final = 9
 """Nine go on without four. More add no safety, and each signature asks every one of them."""
+
+_SOLE_ADDR: Final = HostPort("127.0.0.1", 9430)
+"""A replica alone talks to nobody: the address only has to be there, and is reachable by nobody else."""
 
 
 def read_peers(reader: Reader, replica_id: str | None) -> tuple[Peer, ...] | None:
@@ -69,14 +73,25 @@ def _missing_pins(peers: tuple[Peer, ...]) -> list[str]:
     ]
 
 
+def sole_entry(replica_id: str, listening: HostPort | None) -> Peer:
+    """Make the list, of one entry, of a replica that is alone: where it listens, if an entry can say that."""
+    fits = listening is not None and listening.port != 0 and not listening.is_every_interface
+    return Peer(replica_id, listening if listening is not None and fits else _SOLE_ADDR)
+
+
 def _report_no_peers(reader: Reader, replica_id: str | None) -> None:
     """Refuse to assume that this is the only signer: three machines that each assumed it would be three signers."""
-    raft_addr = reader.given(settings.RAFT_ADDR)
-    addr = raft_addr.texts[0] if raft_addr and raft_addr.texts else "127.0.0.1:9430"
-    reader.missing(
-        settings.PEER,
-        because="a replica must be told who else signs, or else that it signs alone; for that",
-        example=f"{replica_id or 'node-0'}={addr}",
+    key, flag, listening = settings.PEER.key, settings.PEER.flag, None
+    given = reader.given(settings.RAFT_ADDR)
+    for text in given.texts if given else ():
+        with contextlib.suppress(ValueError):
+            listening = settings.RAFT_ADDR.parse(text)
+    sole = str(sole_entry(replica_id or settings.ID.example, listening))
+    reader.problems.add(
+        f"{key} is missing, and no replica takes itself for the only signer of its key. One of several: put the lines "
+        f"that `cmkms identity show --home HOME` prints on each machine into {key} in {reader.file}, the same list "
+        f"everywhere, or give each with {flag}. Alone: write {key} = [{toml_string(sole)}] into {reader.file}, "
+        f"or give {flag} {sole}"
     )
 
 

@@ -64,14 +64,12 @@ class Reader:
             return None
         return self._read(setting, given)
 
-    def missing(self, setting: Setting[Any], *, because: str = "", example: str = "") -> None:
-        """Report that a setting was not given, with the line to write. `because` says why it is needed."""
-        text = example or setting.example
-        line = f"{setting.key} = {show_toml(setting, (text,))}"
+    def missing(self, setting: Setting[Any]) -> None:
+        """Report that a setting was not given, with the line to write."""
+        line = f"{setting.key} = {show_toml(setting, (setting.example,))}"
         name = f"{self._table}: {setting.key}" if self._table else setting.key
-        why = f": {because}" if because else ";"
-        ways = f"write {line} into {self.file}" + (f", or give {setting.flag} {text}" if setting.flag else "")
-        self.problems.add(f"{name} is missing{why} {ways}")
+        flag = f", or give {setting.flag} {setting.example}" if setting.flag else ""
+        self.problems.add(f"{name} is missing; write {line} into {self.file}{flag}")
 
     def note(self, key: str, value: str, source: str) -> None:
         """Remember a value in force."""

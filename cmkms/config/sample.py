@@ -14,21 +14,22 @@ from cmkms.config import settings
 from cmkms.config.file import ConfigFile
 from cmkms.config.given import Problems, toml_string
 from cmkms.config.layers import Flags, Layers
-from cmkms.config.peers import list_faults
+from cmkms.config.peers import list_faults, sole_entry
 from cmkms.config.reader import Reader
 from cmkms.config.settings import CHAIN_TABLE, ENV_PREFIXES, Setting, show_toml
-from cmkms.config.syntax import parse_host_port
+from cmkms.errors import ConfigError
 
-__all__ = ["DEFAULT_ID", "DEFAULT_RAFT_ADDR", "check_flags", "render_sample"]
+__all__ = ["DEFAULT_ID", "check_flags", "listed_alone", "render_sample"]
 
 DEFAULT_ID: Final = "node-0"
-DEFAULT_RAFT_ADDR: Final = "127.0.0.1:9430"
-"""One replica talks to nobody: the address only has to be there, and is reachable by nobody else."""
 
 _INDENT: Final = "    "
 
-_REACHABLE: Final = dataclasses.replace(settings.RAFT_ADDR, parse=parse_host_port)
-"""A `raft_addr` that can stand in `peer`, too, where it needs a host."""
+_EXAMPLES: Final = {
+    settings.PEER.key: tuple(f"node-{number}=10.0.0.1{number}:9430#PIN" for number in range(3)),
+}
+"""What is shown, commented out, where one item would mislead. Made a line of the file, this one is refused: it must not
+make a replica the only signer."""
 
 _WIDTH: Final = 100
 
@@ -59,17 +60,13 @@ _TAIL: Final = f"""\
 
 
 def render_sample(given: Flags) -> str:
-    """Write a configuration file with what is `given` filled in; without peers, for a replica that is the only signer.
+    """Write a configuration file with what is `given` filled in. Nothing but the name is made up: no list of members.
 
-    Only text: whoever writes it to a disk loads it first (`load_config`), so that no malformed value gets there.
+    Only text: whoever writes it to a disk checks it first (`check_flags`), so that no malformed value gets there.
     """
-    replica_id = given.id or DEFAULT_ID
-    raft_addr = given.raft_addr or DEFAULT_RAFT_ADDR
-    values: dict[str, tuple[str, ...]] = {"id": (replica_id,)}
-    if not given.peer:
-        values |= {"raft_addr": (raft_addr,), "peer": (f"{replica_id}={raft_addr}",)}
+    named = dataclasses.replace(given, id=given.id or DEFAULT_ID)
     every = (*settings.NODE_SETTINGS, *settings.FLAT_CHAIN_SETTINGS)
-    keys = [_render(setting, values.get(setting.key) or _texts(setting, given)) for setting in every]
+    keys = [_render(setting, _texts(setting, named)) for setting in every]
     return "\n".join([_HEAD, *keys, _TAIL])
 
 
@@ -87,8 +84,23 @@ def check_flags(given: Flags) -> None:
             for fault in list_faults(peers, given.id or DEFAULT_ID) if peers is not None else ():
                 problems.add(f"{settings.PEER.flag}: {fault}")
         else:
-            reader.many(_REACHABLE if setting is settings.RAFT_ADDR and not given.peer else setting)
+            reader.many(setting)
     problems.raise_if_any()
+
+
+def listed_alone(given: Flags) -> Flags:
+    """Add the list of members of a replica that is the only signer of its key: only itself.
+
+    `given` was checked. Raises ConfigError if it has a list of several.
+    """
+    if not given.peer:
+        listening = settings.RAFT_ADDR.parse(given.raft_addr) if given.raft_addr else None
+        return dataclasses.replace(given, peer=(str(sole_entry(given.id or DEFAULT_ID, listening)),))
+    count = len([item for text in given.peer for item in text.split(",")])
+    if count > 1:
+        message = f"--alone: says that this replica is the only signer of its key, but --peer names {count} replicas"
+        raise ConfigError(f"{message}; expected --alone, or the list of all of them")
+    return given
 
 
 def _texts(setting: Setting[Any], given: Flags) -> tuple[str, ...]:
@@ -111,8 +123,12 @@ def _render(setting: Setting[Any], texts: tuple[str, ...]) -> str:
     if texts:
         lines.append(f"{setting.key} = {_show(setting, texts)}")
     else:
-        lines.append(f"# {setting.key} = {show_toml(setting, (setting.default or setting.example,))}")
+        lines.append(f"# {setting.key} = {show_toml(setting, _examples(setting))}")
     return "\n".join(lines) + "\n"
+
+
+def _examples(setting: Setting[Any]) -> tuple[str, ...]:
+    return _EXAMPLES.get(setting.key) or (setting.default or setting.example,)
 
 
 def _show(setting: Setting[Any], texts: tuple[str, ...]) -> str:

@@ -85,7 +85,8 @@ def run_cmkms(*arguments: str) -> str:
 class CmkmsProcess:
     """One replica for one chain, with `home` and `cmkms.log` inside `directory`.
 
-    `peers` are the `--peer` lines that it is started with, its own among them; none leaves that to its configuration.
+    `peers` are the `--peer` lines that it is made and started with, its own among them; none leaves that to its
+    configuration, which is made for a replica alone.
     It is allowed unsafe file systems: tests and demos live in temporary directories, which may forget. Never do that
     for a real validator.
     """
@@ -123,12 +124,13 @@ class CmkmsProcess:
         return self.pub_key()
 
     def make_home(self) -> None:
-        """`cmkms init`. Raises SignerProcessError."""
+        """`cmkms init`, alone if there are no `peers`, else with their list. Raises SignerProcessError."""
         self._directory.mkdir(parents=True, exist_ok=True)
         addresses = [part for address in self._validator_addrs for part in ("--validator-addr", address)]
         self.command(
             *("init", "--home", str(self.home), "--id", self.id, "--raft-addr", self.raft_addr),
             *("--http-addr", self.http_addr, "--chain-id", self.chain_id, *addresses),
+            *(self._peer_flags() or ("--alone",)),
         )
 
     def take_key(self, key_file: Path) -> None:
@@ -148,12 +150,11 @@ class CmkmsProcess:
         if self.alive:
             raise SignerProcessError(f"{self.id} runs already")
         said = ("--never-signed", self.chain_id) if (not self._born if never_signed is None else never_signed) else ()
-        peers = [part for peer in self.peers for part in ("--peer", peer)]
-        arguments = ("start", "--home", str(self.home), "--http-addr", self.http_addr, "--allow-unsafe", *said, *peers)
+        arguments = ("start", "--home", str(self.home), "--http-addr", self.http_addr, "--allow-unsafe", *said)
         self._directory.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - as above
-                [sys.executable, "-m", "cmkms", *arguments],
+                [sys.executable, "-m", "cmkms", *arguments, *self._peer_flags()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -225,6 +226,9 @@ class CmkmsProcess:
     def command(self, *arguments: str) -> str:
         """Run a `cmkms` command to its end; returns what it printed. Raises SignerProcessError if it fails."""
         return run_cmkms(*arguments)
+
+    def _peer_flags(self) -> tuple[str, ...]:
+        return tuple(part for peer in self.peers for part in ("--peer", peer))
 
     def _get(self, path: str) -> bytes | None:
         with (

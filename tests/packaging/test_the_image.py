@@ -100,7 +100,7 @@ def test_the_root_is_read_only(image: Stage, volume: Path) -> None:
 
 
 def test_a_signer_in_the_image_gets_healthy_and_stops_when_told(image: Stage, volume: Path) -> None:
-    run(image, volume, "init")
+    run(image, volume, "init", "--alone")
     run(image, volume, "key", "generate")
     http, node = free_port(), free_port()
     url = f"http://127.0.0.1:{http}/healthz"

@@ -76,7 +76,7 @@ def operator(tmp_path: Path) -> Operator:
 
 @pytest.fixture
 def ready(operator: Operator) -> Operator:
-    """An operator whose home has a configuration and a key."""
-    assert operator.init().code == 0
+    """An operator whose home has the configuration of the only signer, and a key."""
+    assert operator.init("--alone").code == 0
     assert operator.at_home("key", "generate").code == 0
     return operator

@@ -92,7 +92,7 @@ def test_every_setting_is_a_flag_of_start_and_no_other_but_one() -> None:
     assert flags_of("start") == settings | {NEVER_SIGNED.flag}
     assert flags_of("config", "check") == settings
     assert flags_of("config", "show") == settings | {"--output"}
-    assert flags_of("init") == settings
+    assert flags_of("init") == settings | {"--alone"}
 
 
 def test_the_flags_are_those_that_the_configuration_takes() -> None:
@@ -163,7 +163,7 @@ class TestTheProcess:
 
     def test_settings_come_from_the_environment(self, tmp_path: Path) -> None:
         home = str(tmp_path / "h")
-        assert process("init", "--id", "kms-1", CMKMS_HOME=home).returncode == 0
+        assert process("init", "--id", "kms-1", "--alone", CMKMS_HOME=home).returncode == 0
         ran = process(
             "config", "check", COMETKMS_HOME=home, CMKMS_CHAIN_ID="c-1", CMKMS_VALIDATOR_ADDR="unix:///a,unix:///b"
         )

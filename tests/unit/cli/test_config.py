@@ -16,7 +16,7 @@ def test_a_good_configuration_is_called_good(ready: Operator) -> None:
 
 
 def test_a_missing_key_is_pointed_out(operator: Operator) -> None:
-    operator.init()
+    operator.init("--alone")
     ran = operator.at_home("config", "check")
     assert (ran.code, f"Still missing: the consensus key of {CHAIN}, {operator.key_file}" in ran.out) == (0, True)
 

@@ -52,6 +52,16 @@ class TestShow:
         assert [line.split()[0] for line in lines] == list(shown(born))
         assert ["armed", "yes"] in [line.split() for line in lines]
 
+    @pytest.mark.parametrize(("height", "sealed"), [(0, "no"), (100, "yes")])
+    def test_a_guard_that_never_signed_is_not_called_sealed(
+        self, born: Operator, tmp_path: Path, height: int, sealed: str
+    ) -> None:
+        if height:
+            born.at_home("state", "import", CHAIN, state_file(tmp_path, height))
+        lines = [line.split() for line in born.at_home("guard", "show").out.splitlines()]
+        assert ["height", str(height)] in lines
+        assert ["sealed", sealed] in lines
+
     def test_an_unknown_chain_is_refused_with_those_there_are(self, born: Operator) -> None:
         ran = born.at_home("guard", "show", "other")
         assert (ran.code, ran.err) == (2, f"cmkms: no chain 'other' in the configuration; it has {CHAIN}\n")
@@ -94,6 +104,9 @@ class TestState:
         assert json.loads(born.at_home("state", "show", "-o", "json").out) == [
             {"chain_id": CHAIN, "height": 100, "round": 2, "step": 1, "sealed": True}
         ]
+
+    def test_of_a_guard_that_never_signed_no_seal_is_told(self, born: Operator) -> None:
+        assert born.at_home("state", "show").out == f"{CHAIN}: 0/0/0 (height/round/step)\n"
 
     def test_before_birth_it_is_said_that_there_is_none(self, ready: Operator) -> None:
         assert ready.at_home("state", "show").out == f"{CHAIN}: not born yet\n"

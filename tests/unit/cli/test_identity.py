@@ -32,7 +32,7 @@ def test_for_programs_its_parts_are_told_apart(operator: Operator) -> None:
 
 
 def test_an_address_of_loopback_is_no_good_to_others(operator: Operator) -> None:
-    operator.init()
+    operator.init("--alone")
     ran = operator.at_home("identity", "show")
     assert ran.out.startswith("node-0=127.0.0.1:9430#")
     assert "127.0.0.1:9430 is reached from this machine only" in ran.err
@@ -48,11 +48,17 @@ def test_the_list_of_members_may_be_unfinished(operator: Operator) -> None:
 
 def test_what_is_not_known_yet_is_left_to_be_filled_in(operator: Operator) -> None:
     operator.init()
+    ran = operator.at_home("identity", "show")
+    assert (ran.code, ran.out) == (0, f"node-0=HOST:PORT#{pin_of(operator)}\n")
+    assert "HOST:PORT: put the address there at which the other replicas reach this one" in ran.err
+
+
+def test_without_a_configuration_the_name_is_left_to_be_filled_in_too(operator: Operator) -> None:
+    operator.init()
     (operator.home / "config.toml").unlink()
     ran = operator.at_home("identity", "show")
     assert (ran.code, ran.out) == (0, f"ID=HOST:PORT#{pin_of(operator)}\n")
     assert "--id" in ran.err
-    assert "HOST:PORT: put the address there at which the other replicas reach this one" in ran.err
 
 
 def test_every_interface_is_no_address_for_others(operator: Operator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -33,15 +34,28 @@ def test_everything_is_its_owners_alone(operator: Operator) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_configuration_is_of_one_signer_and_can_be_started_with(operator: Operator) -> None:
-    operator.init("--id", "kms-a", "--raft-addr", "10.0.0.10:9430", "--http-addr", ":9000", "--default-ttl", "1s")
+def test_what_is_given_is_written(operator: Operator) -> None:
+    operator.init("--alone", "--id", "kms-a", "--http-addr", ":9000", "--default-ttl", "1s")
     config = load_config(Flags(home=str(operator.home)), {})
-    assert [str(peer) for peer in config.peers] == ["kms-a=10.0.0.10:9430"]
-    assert (config.chains[0].id, str(config.http_addr), config.default_ttl_seconds) == (CHAIN, ":9000", 1.0)
+    assert (config.id, config.chains[0].id) == ("kms-a", CHAIN)
+    assert (str(config.http_addr), config.default_ttl_seconds) == (":9000", 1.0)
+
+
+@pytest.mark.parametrize("more", [[], ["--alone"], ["--peer", "node-0=10.0.0.10:9430"]])
+def test_where_it_listens_is_written_only_if_it_is_given(operator: Operator, more: list[str]) -> None:
+    operator.init(*more)
+    assert "raft_addr" not in tomllib.loads((operator.home / "config.toml").read_text())
+
+
+def test_members_given_at_the_start_say_where_it_listens(operator: Operator) -> None:
+    operator.init()
+    listed = [word for n in range(3) for word in ("--peer", f"node-{n}=10.0.0.1{n}:9430#{n + 1:064x}")]
+    rows = json.loads(operator.at_home("config", "show", *listed, "-o", "json").out)
+    assert {"key": "raft_addr", "value": '"10.0.0.10:9430"', "source": "peer"} in rows
 
 
 def test_without_chain_and_node_the_configuration_says_what_is_missing(operator: Operator) -> None:
-    ran = operator.at_home("init")
+    ran = operator.at_home("init", "--alone")
     assert ran.code == 0
     assert f"Write chain_id and validator_addr into {operator.home}/config.toml" in ran.out
     check = operator.at_home("config", "check")
@@ -49,7 +63,7 @@ def test_without_chain_and_node_the_configuration_says_what_is_missing(operator:
 
 
 def test_it_says_what_to_do_next(operator: Operator) -> None:
-    ran = operator.init()
+    ran = operator.init("--alone")
     for words in (
         f"cmkms key generate --home {operator.home}",
         f"{operator.home}/priv/priv_validator_state.json",
@@ -94,7 +108,7 @@ def test_a_link_in_place_of_the_configuration_is_left_alone(operator: Operator, 
 
 
 def test_a_malformed_value_is_refused_before_anything_is_made(operator: Operator) -> None:
-    ran = operator.init("--id", "no de", "--raft-addr", ":1")
+    ran = operator.init("--id", "no de", "--raft-addr", "1")
     assert ran.code == 2
     assert "the configuration has 2 problems" in ran.err
     assert not operator.home.exists()
@@ -114,6 +128,77 @@ def test_the_home_may_be_given_by_variable(operator: Operator, monkeypatch: pyte
     monkeypatch.setenv("COMETKMS_HOME", str(operator.home))
     assert operator.run("init").code == 0
     assert (operator.home / "config.toml").exists()
+
+
+class TestWithoutAList:
+    """Three homes that each took themselves for the only signer would be three signers of one key."""
+
+    def test_none_is_written(self, operator: Operator) -> None:
+        operator.init("--raft-addr", "10.0.0.10:9430")
+        text = (operator.home / "config.toml").read_text()
+        assert "peer" not in tomllib.loads(text)
+        assert '\n# peer = ["node-0=10.0.0.10:9430#PIN", "node-1=' in text
+
+    @pytest.mark.parametrize("command", [("start", "--never-signed", CHAIN), ("config", "check"), ("guard", "show")])
+    def test_nothing_starts(self, operator: Operator, command: tuple[str, ...]) -> None:
+        operator.init()
+        operator.at_home("key", "generate")
+        ran = operator.at_home(*command)
+        file = operator.home / "config.toml"
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert ran.err.startswith("cmkms: peer is missing, and no replica takes itself for the only signer of its key.")
+        assert f"prints on each machine into peer in {file}, the same list everywhere" in ran.err
+        assert f'Alone: write peer = ["node-0=127.0.0.1:9430"] into {file}' in ran.err
+        assert not list((operator.home / "data").iterdir())
+
+    def test_both_ways_are_told(self, operator: Operator) -> None:
+        ran = operator.init()
+        for words in (
+            "the home of a replica that does not know yet who signs",
+            f"{operator.home}/config.toml has no list of members yet, and nothing starts without one",
+            f"One of several: on every machine, cmkms identity show --home {operator.home}",
+            'Alone, the only signer of its key: write peer = ["node-0=127.0.0.1:9430"] there',
+            "cmkms init --alone",
+            "cmkms cluster init",
+            "prove that it stopped",
+            f"cmkms start --home {operator.home}",
+        ):
+            assert words in ran.out
+
+    def test_what_the_example_shows_makes_nobody_a_signer(self, operator: Operator) -> None:
+        operator.init()
+        file = operator.home / "config.toml"
+        file.write_text(file.read_text().replace("# peer =", "peer ="))
+        ran = operator.at_home("config", "check")
+        assert (ran.code, ran.err.count("expected 64 hex digits after the #")) == (2, 3)
+
+
+class TestAlone:
+    @pytest.mark.parametrize(
+        ("more", "listed"),
+        [
+            ([], "node-0=127.0.0.1:9430"),
+            (["--id", "kms-a", "--raft-addr", "10.0.0.10:9431"], "kms-a=10.0.0.10:9431"),
+            (["--raft-addr", ":9430"], "node-0=127.0.0.1:9430"),
+            (["--raft-addr", "127.0.0.1:0"], "node-0=127.0.0.1:9430"),
+            (["--peer", "node-0=10.0.0.10:9430"], "node-0=10.0.0.10:9430"),
+        ],
+    )
+    def test_the_list_names_only_itself(self, operator: Operator, more: list[str], listed: str) -> None:
+        ran = operator.init("--alone", *more)
+        assert (ran.code, "the home of a replica that is the only signer" in ran.out) == (0, True)
+        assert [str(peer) for peer in load_config(Flags(home=str(operator.home)), {}).peers] == [listed]
+
+    @pytest.mark.parametrize("peers", [["a=h:1,node-0=h:2"], ["a=h:1", "node-0=h:2"]])
+    def test_beside_others_it_is_refused_before_anything_is_made(self, operator: Operator, peers: list[str]) -> None:
+        ran = operator.init("--alone", *(f"--peer={peer}" for peer in peers))
+        assert ran.code == 2
+        assert "--alone: says that this replica is the only signer of its key, but --peer names 2 replicas" in ran.err
+        assert not operator.home.exists()
+
+    def test_a_list_of_one_other_is_refused(self, operator: Operator) -> None:
+        ran = operator.init("--alone", "--peer", "a=h:1")
+        assert (ran.code, "names a, but not this replica, whose id is node-0" in ran.err) == (2, True)
 
 
 class TestOneOfSeveral:

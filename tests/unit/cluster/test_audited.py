@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -65,3 +66,18 @@ def test_none_at_all_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(OperatorError, match="pysyncobj is not installed; install exactly"):
         check_audited()
+
+
+def test_where_there_is_none_the_command_line_says_so(tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    given = ["--chain-id", "c", "--validator-addr", "unix:///s", "--peer", "node-0=127.0.0.1:9430", "--id", "node-0"]
+    hidden = "import sys; sys.modules['pysyncobj'] = None; from cmkms.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", hidden, "start", "--home", home, *given],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert ran.stderr.startswith("cmkms: pysyncobj is not installed; install exactly pysyncobj==0.3.17")

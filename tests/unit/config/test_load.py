@@ -361,7 +361,9 @@ class TestMissingValues:
         assert found == [
             'id is missing; write id = "node-0" into config.toml, or give --id node-0',
             (
-                "peer is missing: a replica must be told who else signs, or else that it signs alone; for that write "
+                "peer is missing, and no replica takes itself for the only signer of its key. One of several: put the "
+                "lines that `cmkms identity show --home HOME` prints on each machine into peer in config.toml, the "
+                "same list everywhere, or give each with --peer. Alone: write "
                 'peer = ["node-0=127.0.0.1:9430"] into config.toml, or give --peer node-0=127.0.0.1:9430'
             ),
             'chain_id is missing; write chain_id = "testnet-1" into config.toml, or give --chain-id testnet-1',

@@ -18,7 +18,7 @@ from cmkms.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
 
-# What configs/config.toml is made for.
+# What configs/config.toml is made for: one replica of several, whose list is yet to be put in.
 SHOWN = Flags(raft_addr="10.0.0.10:9430", chain_id="testnet-1", validator_addr=("tcp://10.0.0.20:26659",))
 
 
@@ -26,11 +26,13 @@ def test_the_file_in_the_repository_is_the_one_that_init_writes() -> None:
     assert (REPOSITORY / "configs" / "config.toml").read_text() == render_sample(SHOWN)
 
 
-def test_it_can_be_started_with(tmp_path: Path) -> None:
+def test_with_a_list_of_members_it_can_be_started_with(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(render_sample(SHOWN))
-    config = load_config(Flags(home=str(tmp_path)), {})
-    assert [str(peer) for peer in config.peers] == ["node-0=10.0.0.10:9430"]
-    assert config.chains[0].id == "testnet-1"
+    peers = tuple(f"node-{n}=10.0.0.1{n}:9430#{n:064x}" for n in range(3))
+    config = load_config(Flags(home=str(tmp_path), peer=peers), {})
+    assert (str(config.raft_addr), config.chains[0].id, config.warnings) == ("10.0.0.10:9430", "testnet-1", ())
+    with pytest.raises(ConfigError, match=r"^peer is missing, and no replica takes itself for the only signer"):
+        load_config(Flags(home=str(tmp_path)), {})
 
 
 @pytest.mark.parametrize("setting", [*NODE_SETTINGS, *FLAT_CHAIN_SETTINGS], ids=lambda setting: setting.key)
@@ -51,13 +53,15 @@ def test_the_example_of_several_chains_can_be_started_with(tmp_path: Path) -> No
     head, tail = text.split("# A signer of several chains")
     tables = "\n".join(line.removeprefix("# ") for line in tail.splitlines()[1:] if line != "#")
     (tmp_path / "config.toml").write_text(head + tables)
-    assert [chain.id for chain in load_config(Flags(home=str(tmp_path)), {}).chains] == ["testnet-1", "testnet-2"]
+    config = load_config(Flags(home=str(tmp_path), peer=("node-0=10.0.0.10:9430",)), {})
+    assert [chain.id for chain in config.chains] == ["testnet-1", "testnet-2"]
 
 
 def test_everything_that_is_given_is_written(tmp_path: Path) -> None:
     given_flags = Flags(
         id="a",
         raft_addr="h:1",
+        peer=("a=h:1",),
         http_addr=":2",
         default_ttl="1s",
         validator_addr=("tcp://h:3", "unix:///s"),
@@ -85,8 +89,8 @@ def test_any_text_is_written_as_toml_reads_it(text: str) -> None:
 
 def test_what_is_given_is_checked_before(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="3 problems") as caught:
-        check_flags(Flags(id="no de", raft_addr=":9430", validator_addr=("x",)))
-    assert '--raft-addr ":9430": expected "host:port", with a host' in str(caught.value)
+        check_flags(Flags(id="no de", raft_addr="9430", validator_addr=("x",)))
+    assert '--raft-addr "9430": expected "host:port"' in str(caught.value)
 
 
 def test_what_is_not_given_is_not_missed() -> None:
