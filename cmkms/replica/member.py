@@ -353,7 +353,8 @@ class Replica:
                 continue
             if not blow.chain_id:
                 guard.blow_fuse(f"{member} hears two live processes with the identity of this replica")
-            elif blow.chain_id == chain.chain_id and blow.nonce == record.nonce and blow.sequence > record.sequence:
+            elif blow.chain_id == chain.chain_id and blow.nonce == record.nonce:
+                # Taken at the other's word: this guard may have moved on since, and cannot tell what it forgot.
                 guard.blow_fuse(
                     f"this guard went backwards: {member} has seen it at {blow.sequence}, it stands at "
                     f"{record.sequence}. It was restored, or its disk loses what was flushed"
