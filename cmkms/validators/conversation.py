@@ -53,7 +53,11 @@ MAX_QUEUED_EVENTS: Final = 8
 """A node asks one thing at a time. A peer that asks this much ahead of the answers is no node."""
 
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
-_KEEPALIVE: Final = (
+"""Closing sends RST."""
+_OPTIONS: Final = (
+    # From the first moment: a replica that is killed, too, must end with RST. After a FIN the node keeps the dead
+    # connection, and loses a second try of 0.1 s on it.
+    (socket.SO_LINGER, _LINGER_RESET, socket.SOL_SOCKET),
     (socket.SO_KEEPALIVE, 1, socket.SOL_SOCKET),
     # Dead peers are found after 5 + 3 * 2 seconds, also in a backlog, where nothing is ever read.
     (socket.TCP_KEEPIDLE, 5, socket.IPPROTO_TCP),
@@ -124,7 +128,7 @@ class Conversation(asyncio.Protocol):
         self._transport = stream = cast("asyncio.Transport", transport)
         if self._address.scheme != "unix":
             connection = stream.get_extra_info("socket")
-            for option, value, level in _KEEPALIVE:
+            for option, value, level in _OPTIONS:
                 connection.setsockopt(level, option, value)
         if first := self._session.start():
             stream.write(first)
@@ -286,13 +290,7 @@ class Conversation(asyncio.Protocol):
         self._trouble = trouble
         self._stop_timer()
         if self._transport is not None:
-            self._reset_on_close(self._transport)
             self._transport.abort()
-
-    def _reset_on_close(self, transport: asyncio.Transport) -> None:
-        if self._address.scheme != "unix" and not transport.is_closing():
-            connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
 
     # ------------------------------------------------------------------------------------------------------- telling
 
