@@ -155,6 +155,19 @@ class TestAcknowledgementsOfBefore:
 
 
 class TestAGuardThatWentBackwards:
+    def test_word_of_it_counts_however_far_the_guard_has_moved_on(self, cluster: Cluster) -> None:
+        holder = cluster.process(cluster.holder)
+        guard = holder.chain.guard
+        assert guard is not None
+        assert guard.record is not None
+        holder.replica.received(cluster.others[0], Blow(CHAIN, guard.record.nonce, guard.record.sequence - 1))
+        assert holder.chain.phase is GuardPhase.FUSED
+
+    def test_word_of_another_file_concerns_nobody(self, cluster: Cluster) -> None:
+        holder = cluster.process(cluster.holder)
+        holder.replica.received(cluster.others[0], Blow(CHAIN, bytes(16), 2**40))
+        assert holder.chain.phase is GuardPhase.ARMED
+
     def test_it_is_told_once_however_often_it_answers(self, cluster: Cluster) -> None:
         holder = cluster.process(cluster.holder)
         back = cluster.others[0]
