@@ -18,7 +18,6 @@ from cmkms.harness.node import SimulatedNode
 from cmkms.harness.oracle import judge
 from cmkms.harness.recorder import Recorder, read_observations
 from cmkms.harness.signer_process import CmkmsProcess
-from cmkms.harness.wire import PubKeyRequest, encode_request
 from tests.acceptance.attachment import (
     CHAIN,
     SOME_TIME,
@@ -146,14 +145,16 @@ async def test_one_silent_sentry_does_not_hold_up_another(sentries: Attachment) 
 
 
 @pytest.mark.parametrize("attachment", ["tcp"], indirect=True)
-async def test_a_signer_killed_in_the_middle_of_nothing_ends_its_connection_with_a_reset(
+async def test_a_signer_that_is_killed_ends_its_connection_with_a_reset(
     attachment: Attachment,
 ) -> None:
     """After an orderly end a node would keep the dead connection, and lose one more try of 0.1 s on it."""
     await attachment.node.pub_key()
+    connection = attachment.node.endpoint._serving
+    assert connection is not None
     attachment.signer.kill()
     with pytest.raises(ConnectionLostError):
-        await attachment.node.raw(encode_request(PubKeyRequest(CHAIN)))
+        await connection.read_message()
     attachment.signer.start()
 
     assert (await attachment.node.pub_key()).reply.pub_key == attachment.pub_key
