@@ -13,7 +13,6 @@ from tests.realnode.binaries import Program
 from tests.realnode.clusters import ClusterSigner
 from tests.realnode.commits import Committed
 from tests.realnode.node import Node, Transport
-from tests.realnode.process import wait_until
 from tests.realnode.signers import Watermark
 
 __all__ = ["MakeNetwork", "Network", "one_of_four", "two_of_one"]
@@ -53,7 +52,7 @@ class Network:
         height = first.height() + blocks
         pause = first.longest_pause_until(height, seconds)
         for node in others:
-            wait_until(lambda node=node: node.height() >= height, seconds, f"height {height} everywhere", self.logs)  # type: ignore[misc]
+            node.wait_for_height(height, seconds)
         return pause
 
     def check(self) -> list[Committed]:

@@ -126,9 +126,10 @@ def test_chains_go_on_after_there_was_no_majority(
         assert chain.node.height() <= height + 1, "somebody signed without a majority"
         chain.signer.start()
     for chain, height in zip(chains, heights, strict=True):
+        chain.cluster.wait_ready(_BACK)
         back = chain.node.wait_for_height(height + 3, _BACK)
         chain.grow(10)
-        figure(f"{chain.check()}; {outage} s without a majority, blocks {back:.2f} s after the start of the others")
+        figure(f"{chain.check()}; {outage} s without a majority, blocks at most {back:.2f} s after there was one again")
 
 
 def _in_turn(chain: ClusterChain) -> Iterator[str]:
