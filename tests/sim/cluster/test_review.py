@@ -22,8 +22,9 @@ from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.rpc import Accept, Peek
 from cmkms.guard.state_file import SignState
+from cmkms.keys import Ed25519Key
 from cmkms.peers.messages import Blow, Message, Raft, Status
-from cmkms.privval import SignVoteRequest, decode_request
+from cmkms.privval import SignVoteRequest, decode_request, vote_sign_bytes
 from cmkms.served import OpenedChain, chain_status, serve_together
 from cmkms.status import LastSigned
 from tests.sim.cluster.cluster import Cluster
@@ -31,6 +32,7 @@ from tests.sim.cluster.hosts import Process
 from tests.unit.peers.test_forwarded_size import longest_request
 from tests.unit.signing.messages import CHAIN, KEY, prevote
 
+OTHER_KEY = Ed25519Key(bytes(range(1, 33)))
 OTHER_CHAIN = "nobody-signs-for-this-1"
 
 
@@ -231,6 +233,16 @@ class TestTheLeaseGoesToWhoReachesTheGuards:
             assert cluster.ask(prevote(height)).took < 0.1
         assert cluster.holder == b
 
+    @pytest.mark.parametrize("fit", [0, 1])
+    def test_it_goes_at_once_to_the_fitter_of_two(self, cluster: Cluster, fit: int) -> None:
+        first, heir, unfit = cluster.holder, cluster.others[fit], cluster.others[1 - fit]
+        blow_fuses(cluster, [unfit])
+        cluster.run(1)
+        begun = len(cluster.lines)
+        blow_fuses(cluster, [first])
+        assert cluster.run(0.1, until=lambda: cluster.holder == heir)
+        assert [name for _, name, line in cluster.lines[begun:] if line == "this replica holds the lease"] == [heir]
+
     def test_without_any_guard_somebody_holds_it_all_the_same(self, cluster: Cluster) -> None:
         """A replica stands aside for a fitter one only: with nobody to lead, nobody would be found fitter later."""
         blow_fuses(cluster, cluster.hosts)
@@ -276,7 +288,7 @@ class TestTheView:
         opened = OpenedChain(LoadedChain(config, KEY, site), None, None, None)
         return chain_status(serve_together(opened, process.chain)).last_signed
 
-    @pytest.mark.parametrize("what", ["another place", "another key", "other bytes", "no chain of ours"])
+    @pytest.mark.parametrize("what", ["another place", "another key", "other bytes", "no vote", "no chain of ours"])
     def test_what_does_not_verify_is_neither_shown_nor_in_the_way_of_what_does(
         self, cluster: Cluster, what: str
     ) -> None:
@@ -284,12 +296,13 @@ class TestTheView:
         honest = [cluster.process(name) for name in cluster.hosts if name != liar]
         released = honest[0].chain.signer.released
         assert released is not None
-        assert released.signature is not None
-        above = HRS(2**60, 0, Step.PREVOTE)
+        above = HRS(2**40, 0, Step.PREVOTE)
+        above_bytes = vote_sign_bytes(CHAIN, prevote(2**40).vote)
         chain_id, lie = {
             "another place": (CHAIN, replace(released, hrs=above)),
-            "another key": (CHAIN, SignState(above, released.sign_bytes, bytes(64))),
-            "other bytes": (CHAIN, SignState(above, b"\x00\x01", released.signature)),
+            "another key": (CHAIN, SignState(above, above_bytes, OTHER_KEY.sign(above_bytes))),
+            "other bytes": (CHAIN, SignState(above, above_bytes, released.signature)),
+            "no vote": (CHAIN, SignState(above, b"\x00\x01", KEY.sign(b"\x00\x01"))),
             "no chain of ours": (OTHER_CHAIN, released),
         }[what]
         share = Raft(encode(ShareView(View({chain_id: lie}).encode())))

@@ -87,11 +87,13 @@ class TestRepeats:
 
 
 class TestManyForwarded:
-    def test_one_replicas_flood_keeps_no_others_request_from_being_served(self) -> None:
+    @pytest.mark.parametrize("before", [0, 10 * MAX_SERVED])
+    def test_one_replicas_flood_keeps_no_others_request_from_being_served(self, before: int) -> None:
         here = Crossroads(Here())
-        for rpc in range(10 * MAX_SERVED):
+        for rpc in range(10 * MAX_SERVED + 1):
+            if rpc == before:
+                here.dispatch.serve("node-1", forward_of(encode_request(prevote(10)), rpc=7))
             here.dispatch.serve("node-2", forward_of(encode_request(prevote(10)), rpc=rpc))
-        here.dispatch.serve("node-1", forward_of(encode_request(prevote(10)), rpc=7))
         here.quorum.decide()
         (answered,) = [reply.answer for member, reply in here.replies if member == "node-1"]
         assert isinstance(answered, ForwardedSignature)

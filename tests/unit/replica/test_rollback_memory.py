@@ -16,12 +16,6 @@ def watch() -> RollbackWatch:
     return watch
 
 
-def test_an_equal_number_with_a_lower_watermark_is_a_rollback() -> None:
-    one = watch()
-    assert one.see("node-1", CHAIN, NONCE, 7, hrs(5, 0, 2)) == Rollback(NONCE, 8, 7)
-    assert not one.trusts("node-1", CHAIN)
-
-
 def test_one_guard_is_found_once_however_often_it_tells() -> None:
     one = watch()
     found = [one.see("node-1", CHAIN, NONCE, 6) for _ in range(100)]
