@@ -82,7 +82,9 @@ class SoleReplica:
 
     def __post_init__(self) -> None:
         state_file = self.home.path / "priv" / "priv_validator_state.json"
-        self.site = GuardSite(self.home, CHAIN, "node-0", bytes(32), KEY.type_name, KEY.pub_key, state_file, ("node-0",))
+        self.site = GuardSite(
+            self.home, CHAIN, "node-0", bytes(32), KEY.type_name, KEY.pub_key, state_file, ("node-0",)
+        )
         self.start(never_signed=True)
 
     def start(self, *, never_signed: bool = False) -> None:

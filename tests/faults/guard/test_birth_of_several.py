@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def site(tmp_path: Path) -> GuardSite:
 
 
 @contextmanager
-def unarmed(site: GuardSite, *, never_signed: bool = False) -> Iterator[UnarmedGuard]:
+def unarmed(site: GuardSite, *, never_signed: bool = False) -> Generator[UnarmedGuard]:
     opened = open_guard(site, DISK, never_signed=never_signed, clocks=CLOCKS)
     assert isinstance(opened, UnarmedGuard)
     try:
@@ -45,7 +45,7 @@ def unarmed(site: GuardSite, *, never_signed: bool = False) -> Iterator[UnarmedG
 
 
 @contextmanager
-def started(site: GuardSite) -> Iterator[OpenedGuard]:
+def started(site: GuardSite) -> Generator[OpenedGuard]:
     opened = open_guard(site, DISK, clocks=CLOCKS)
     assert isinstance(opened, OpenedGuard)
     try:

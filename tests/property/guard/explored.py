@@ -10,13 +10,13 @@ can happen to it there; what it did is noted, and the search over all of them to
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from cmkms.guard.accepting import GuardService
+from cmkms.guard.accepting import MAX_TERM, GuardService
 from cmkms.guard.majority import MajorityQuorum
 from cmkms.guard.quorum import Granted, Outcome
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
@@ -54,6 +54,11 @@ class State(NamedTuple):
 def standing_still() -> float:
     """Show no time: what is only measured makes no two states of one."""
     return 0.0
+
+
+def any_term() -> int:
+    """Believe in every term. Named, as the notes are pickled."""
+    return MAX_TERM
 
 
 class Wire:
@@ -117,16 +122,16 @@ class Coordinator:
         self.quorum.answered(name, identity, answer)
 
 
-def freeze(value: Any) -> Hashable:
+def freeze(value: object) -> Hashable:
     """Return what `value` remembers, as something to compare by. Wires are no memory."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, dict):
-        return frozenset((freeze(key), freeze(item)) for key, item in value.items())
+        return frozenset((freeze(key), freeze(item)) for key, item in cast("dict[object, object]", value).items())
     if isinstance(value, set | frozenset):
-        return frozenset(freeze(item) for item in value)
+        return frozenset(freeze(item) for item in cast("Iterable[object]", value))
     if isinstance(value, list | tuple):
-        return tuple(freeze(item) for item in value)
+        return tuple(freeze(item) for item in cast("Iterable[object]", value))
     if isinstance(value, Wire):
         return len(value.alarms)
     if callable(value):
@@ -195,7 +200,7 @@ class Model:
         ]
         self._guards = [
             _Machine(
-                service(CHAIN, MemoryGuard(record_of(one, size))),
+                service(CHAIN, MemoryGuard(record_of(one, size)), any_term),
                 self._guard,
             )
             for one in self.members
@@ -230,7 +235,8 @@ class Model:
         return [self._number(self._questions, question) for question in sent]
 
     def _guard(self, service: GuardService, event: Event) -> list[int]:
-        number, name, message = self._questions[event[0]]
+        bit: int = event[0]
+        number, name, message = self._questions[bit]
         answer = service.accept(message) if isinstance(message, Accept) else service.peek(message)
         return [self._number(self._answers, (number, name, answer))]
 
@@ -334,7 +340,7 @@ class Model:
 
     def granted(self, state: State) -> set[bytes]:
         """All that was ever granted, by anybody: a signature over each may have left."""
-        return set().union(*(self._granted(number, at) for number, at in enumerate(state.coordinators)))
+        return set[bytes]().union(*(self._granted(number, at) for number, at in enumerate(state.coordinators)))
 
     def held(self, state: State) -> tuple[bytes | None, ...]:
         """What each guard holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from cmkms.privval import SignVoteRequest, encode_request, proposal_sign_bytes, vote_sign_bytes
+from cmkms.privval import BlockID, SignVoteRequest, encode_request, proposal_sign_bytes, vote_sign_bytes
 from cmkms.signing import Here, Rejected, SignedProposal, SignedVote, Through
 from cmkms.signing.forwarding import Forward, NotHolder
 from cmkms.signing.signer import SignRequest
@@ -18,8 +19,16 @@ from tests.unit.signing.messages import BLOCK_A, BLOCK_B, CHAIN, is_signature, p
 from tests.unit.signing.ways import CUT_OFF, ELECTION, FAR, THIRD, Crossroads, answer_to, forward_of, request_in
 
 WAYS = [Here(), FAR, replace(FAR, term=4), THIRD, Through("node-2", "node-2", 5), ELECTION, CUT_OFF]
+
+
+def in_first_round(
+    make: Callable[[int, int, BlockID, int], SignRequest], height: int, block: BlockID, seconds: int
+) -> SignRequest:
+    return make(height, 0, block, seconds)
+
+
 REQUESTS = st.builds(
-    lambda make, height, block, seconds: make(height, 0, block, seconds),
+    in_first_round,
     st.sampled_from([prevote, prevote, proposal]),
     st.integers(10, 12),
     st.sampled_from([BLOCK_A, BLOCK_A, BLOCK_B]),

@@ -30,7 +30,7 @@ from cmkms.peers.messages import HelloMember, Message
 from cmkms.replica.chain import Place, ReplicaChain
 from cmkms.replica.member import BEAT_SECONDS, Replica
 from cmkms.replica.ports import ChainPlan, Ports, Who
-from cmkms.signing import Waiter
+from cmkms.signing import ForwardResult, Waiter
 from tests.sim.cluster.events import Events, Scheduled
 from tests.sim.cluster.judge import WatchedKey
 from tests.sim.guard.disk import Killed, SimulatedDisk
@@ -84,10 +84,10 @@ class Measured:
     leaders: list[str] = field(default_factory=list[str])
     results: Counter[str] = field(default_factory=Counter[str])
 
-    def quorum(self, _chain_id: str, seconds: float) -> None:
+    def quorum(self, chain_id: str, seconds: float) -> None:  # noqa: ARG002 - see `ReplicaObserver`
         assert seconds >= 0
 
-    def forwarded(self, _chain_id: str, result: str) -> None:
+    def forwarded(self, chain_id: str, result: ForwardResult) -> None:  # noqa: ARG002 - see `ReplicaObserver`
         self.results[result] += 1
 
     def leader(self, replica_id: str) -> None:

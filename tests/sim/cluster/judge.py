@@ -54,7 +54,7 @@ class Judge:
         seen = Observation(node, 0, asked_at, now, KEY.pub_key, encode_request(request), encode_answer(request, answer))
         repeated = not isinstance(answer, Rejected) and answer.replayed
         # A node that lags behind may be given the signature of before once more.
-        allowed = {Rule.WENT_BACK, Rule.AFTER_PRECOMMIT} if repeated else set()
+        allowed: set[Rule] = {Rule.WENT_BACK, Rule.AFTER_PRECOMMIT} if repeated else set()
         violations = [one for one in self._answers(seen) if one.rule not in allowed]
         assert not violations, violations
 

@@ -80,7 +80,10 @@ class TestTheJudgeCanFail:
         self.condemn(tmp_path, "disks behind it")
 
     def test_an_answer_leaves_before_it_is_on_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(SimulatedFile, "sync", lambda _self: None)
+        def forget_to(_file: SimulatedFile) -> None:
+            pass
+
+        monkeypatch.setattr(SimulatedFile, "sync", forget_to)
         self.condemn(tmp_path, "disks behind it")
 
     def test_a_guard_accepts_whatever_it_is_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

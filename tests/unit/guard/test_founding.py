@@ -204,10 +204,12 @@ class TestWhereToBegin:
         assert "the state that node-1 gives" in stuck(self.floors(NO_FLOOR, bad, NO_FLOOR))
 
 
+def point(height: int, number: int, at: int) -> FloorClaim:
+    return FloorClaim(FloorKind.STATE, hrs(height, 0, 3), None if number == 0 else precommit(height, number=number), at)
+
+
 points = st.builds(
-    lambda height, number, at: FloorClaim(
-        FloorKind.STATE, hrs(height, 0, 3), None if number == 0 else precommit(height, number=number), at
-    ),
+    point,
     st.integers(1, 2),
     st.integers(0, 2),
     st.integers(0, 3),
