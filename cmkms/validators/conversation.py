@@ -226,7 +226,8 @@ class Conversation(asyncio.Protocol):
             raise BrokenInvariantError("an answer to a request that is not the one in hand")
         self._waiter = None
         self._reply(encode_answer(waiter.request, answer))
-        self._desk.observer.signed(self._event(waiter, answer))
+        # The loop sends what was written before it runs what was asked for soon: the node does not wait for our log.
+        self._loop.call_soon(self._guarded, self._desk.observer.signed, self._event(waiter, answer))
         while self._queue and self._waiter is None:
             self._ask(self._queue.popleft())
 

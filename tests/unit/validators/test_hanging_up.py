@@ -226,9 +226,8 @@ class TestBugs:
             assert broken.signer.flights == 0
             await listener.meet()
 
-    async def test_while_a_request_is_answered(self, broken: Seat, listener: Listener) -> None:
+    async def test_while_an_answer_is_told(self, broken: Seat, listener: Listener) -> None:
         async with broken.dialling(listener.address):
             peer = await listener.meet()
             await peer.ask(VOTE)
             await eventually(lambda: broken.bugs)
-            await peer.gone()
