@@ -179,7 +179,10 @@ class Coordination:
         return True
 
     def stand_aside(self, *, aside: bool, to: str | None = None) -> None:
-        """Never coordinate while this is set: a lease held is handed over, best to `to`, and none is sought."""
+        """Coordinate no more while this is set: a lease held is handed over, best to `to`, and none is sought.
+
+        With `to`, one that is handed over to this member is taken all the same: its holder may know better by then.
+        """
         self._aside = aside
         self._heir = to
 
@@ -317,7 +320,7 @@ class Coordination:
             self._heard = None
 
     def _asked_to_take_over(self, leader: str, request: TimeoutNow) -> None:
-        if self._aside or self._engine.leader != leader or request.term != self._engine.term:
+        if (self._aside and self._heir is None) or self._engine.leader != leader or request.term != self._engine.term:
             return
         self._heard = None
         self._engine.stand(transfer=True)

@@ -234,7 +234,9 @@ class Replica:
     def _stand_aside(self) -> None:
         """Leave the lease to the others where that is better, and only then: somebody has to hold it."""
         fitter = self._placement.fitter()
-        self.coordination.stand_aside(aside=self._resigned or bool(fitter), to=fitter or None)
+        self.coordination.stand_aside(
+            aside=self._resigned or bool(fitter), to=None if self._resigned else fitter or None
+        )
 
     def _claims(self) -> tuple[GuardClaim, ...]:
         return tuple(chain.claim for chain in self.chains.values())

@@ -36,7 +36,8 @@ class Placement:
         """
         able = sum(chain.is_able for chain in self._chains.values())
         sound = all(chain.healthy for chain in self._chains.values())
-        ranks = {one.member: (self._able(one), self._is_sound(one)) for one in self._neighbours}
+        heard = (one for one in self._neighbours if self._clock() - one.heard <= self._neighbours.quiet)
+        ranks = {one.member: (self._able(one), self._is_sound(one)) for one in heard}
         best = max(ranks, key=lambda member: ranks[member], default="")
         return best if best and ranks[best] > (able, sound) else ""
 

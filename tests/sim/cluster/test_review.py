@@ -233,6 +233,30 @@ class TestTheLeaseGoesToWhoReachesTheGuards:
             assert cluster.ask(prevote(height)).took < 0.1
         assert cluster.holder == b
 
+    @pytest.mark.parametrize("seed", [1, 2, 3, 22])
+    def test_it_takes_no_election(self, tmp_path: Path, seed: int) -> None:
+        """Heartbeats that have just grown old name other replicas that were fitter: they must not be in the way."""
+        cluster = ready(Cluster(tmp_path, seed=seed))
+        a = cluster.holder
+        b, c = cluster.others
+        blow_fuses(cluster, [b])
+        cluster.run(1)
+        cluster.links.block(cluster.links.ways(a, c))
+        assert cluster.run(1, until=lambda: cluster.holder != a)
+        assert cluster.run(0.1, until=lambda: cluster.holder == b)
+
+    def test_a_replica_that_has_resigned_takes_it_from_nobody(self, cluster: Cluster) -> None:
+        """Not even where another one would be fitter than itself: it is about to stop."""
+        holder = cluster.process(cluster.holder)
+        leaving = cluster.others[0]
+        blow_fuses(cluster, [leaving])
+        cluster.run(1)
+        cluster.process(leaving).replica.resign()
+        begun = len(cluster.lines)
+        assert holder.replica.coordination.hand_over(leaving)
+        cluster.run(3)
+        assert (leaving, "this replica holds the lease") not in [line[1:] for line in cluster.lines[begun:]]
+
     @pytest.mark.parametrize("fit", [0, 1])
     def test_it_goes_at_once_to_the_fitter_of_two(self, cluster: Cluster, fit: int) -> None:
         first, heir, unfit = cluster.holder, cluster.others[fit], cluster.others[1 - fit]
