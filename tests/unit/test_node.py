@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cmkms.config import HostPort, LogFormat, LogLevel, NodeConfig
+from cmkms.config import HostPort, LogFormat, LogLevel, NodeConfig, Peer
 from cmkms.home import Home
 
 HARDENED = """
@@ -43,7 +43,7 @@ def config(folder: Path) -> NodeConfig:
         raft_addr=HostPort("127.0.0.1", 9430),
         http_addr=HostPort("127.0.0.1", 0),
         default_ttl_seconds=0.4,
-        peers=(),
+        peers=(Peer("node-0", HostPort("127.0.0.1", 9430)),),
         chains=(),
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
