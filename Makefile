@@ -37,6 +37,10 @@ venv: $(DEV) ## install everything from the lock into $(VENV)
 test: $(DEV) ## the test suite: minutes, needs nothing but this machine
 	$(PYTEST)
 
+.PHONY: proof
+proof: $(DEV) ## campaigns of faults, simulated and real: seeds, seeded bugs, kills, cuts, hostile input
+	$(PYTEST) -m "proof and not slow and not realnode"
+
 .PHONY: realnode
 realnode: $(DEV) ## tests against real CometBFT nodes (needs Go or ready-made binaries)
 	$(PYTEST) -m "realnode and not slow"
