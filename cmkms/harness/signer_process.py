@@ -101,6 +101,8 @@ class CmkmsProcess:
         self.http_addr = f"127.0.0.1:{free_port()}"
         self.raft_addr = f"127.0.0.1:{free_port()}"
         self.peers: tuple[str, ...] = ()
+        self.program: tuple[str, ...] = (sys.executable, "-m", "cmkms")
+        """What is started; tests of faults put a program before it that makes its world worse."""
         self._directory = directory
         self._validator_addrs = tuple(validator_addrs)
         self._process: subprocess.Popen[bytes] | None = None
@@ -154,7 +156,7 @@ class CmkmsProcess:
         self._directory.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - as above
-                [sys.executable, "-m", "cmkms", *arguments, *self._peer_flags()],
+                [*self.program, *arguments, *self._peer_flags()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
