@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from cmkms.harness.peer_proxies import PeerProxies
 from cmkms.harness.replica_status import ReplicaStatus
@@ -38,6 +38,9 @@ class CmkmsCluster:
     `self.proxies`. As a context manager it ends every replica.
     """
 
+    replica_type: ClassVar[type[CmkmsProcess]] = CmkmsProcess
+    """How a replica is made and run; tests of faults have types of their own."""
+
     def __init__(
         self,
         directory: Path,
@@ -54,7 +57,7 @@ class CmkmsCluster:
         self._validator_addrs = tuple(validator_addrs)
         self._homes_by = homes_by
         self._replicas = {
-            member: CmkmsProcess(directory / member, chain_id, validator_addrs, replica_id=member)
+            member: self.replica_type(directory / member, chain_id, validator_addrs, replica_id=member)
             for member in self.members
         }
         addresses = {member: replica.raft_addr for member, replica in self._replicas.items()}

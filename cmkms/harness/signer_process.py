@@ -21,11 +21,11 @@ import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cmkms.harness.replica_status import ReplicaStatus, parse_status
 
-__all__ = ["CmkmsProcess", "SignerProcessError", "free_port", "run_cmkms"]
+__all__ = ["CmkmsProcess", "RunningProgram", "SignerProcessError", "free_port", "run_cmkms"]
 
 _COMMAND_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 5.0
@@ -82,6 +82,31 @@ def run_cmkms(*arguments: str) -> str:
     return done.stdout
 
 
+class RunningProgram(Protocol):
+    """A process as `subprocess.Popen` shows it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        ...
+
+    def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
+        ...
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send a signal, unless it has ended."""
+        ...
+
+    def kill(self) -> None:
+        """As `send_signal`, with SIGKILL."""
+        ...
+
+
 class CmkmsProcess:
     """One replica for one chain, with `home` and `cmkms.log` inside `directory`.
 
@@ -105,7 +130,7 @@ class CmkmsProcess:
         """What is started; tests of faults put a program before it that makes its world worse."""
         self._directory = directory
         self._validator_addrs = tuple(validator_addrs)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: RunningProgram | None = None
         self._born = False
 
     @property
@@ -240,6 +265,18 @@ class CmkmsProcess:
             return bytes(answer.read(_STATUS_BYTES))
         return None
 
+    def _launch(self, *arguments: str) -> RunningProgram:
+        """Run `self.program` with these arguments; tests that start many replicas have a faster way."""
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - as above
+                [*self.program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                process_group=0,
+            )
+
     def _end(self, number: signal.Signals) -> float:
         begun = time.monotonic()
         if self._process is None:
@@ -253,8 +290,11 @@ class CmkmsProcess:
 
 
 def _ended(pid: int, seconds: float) -> bool:
-    """Wait for the end of our child, to the millisecond: `Popen.wait` with a time-out looks every 50 ms only."""
-    descriptor = os.pidfd_open(pid)
+    """Wait for the end of a process, to the millisecond: `Popen.wait` with a time-out looks every 50 ms only."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:  # another one than its parent waits for it
+        return True
     try:
         return bool(select.select([descriptor], [], [], seconds)[0])
     finally:
