@@ -279,13 +279,14 @@ class CmkmsProcess:
 
     def _end(self, number: signal.Signals) -> float:
         begun = time.monotonic()
-        if self._process is None:
+        process = self._process  # it may be started again in the meantime, by another thread
+        if process is None:
             return 0.0
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        if self._process.poll() is None and not _ended(self._process.pid, _STOP_SECONDS):
-            self._process.kill()
-        self._process.wait()
+        if process.poll() is None:
+            process.send_signal(number)
+        if process.poll() is None and not _ended(process.pid, _STOP_SECONDS):
+            process.kill()
+        process.wait()
         return time.monotonic() - begun
 
 
