@@ -35,8 +35,8 @@ MAX_KEY_FILE_BYTES: Final = 16 * 1024
 
 _GO_PRIVATE_BYTES: Final = 64
 _YUBIHSM_EXPORT_BYTES: Final = 96
-_MAX_SHOWN_TYPE: Final = 60
-"""A type name goes into an error; what is longer than any real one is cut."""
+_TYPE_NAME: Final = re.compile(r"[a-z]{1,12}/(?:Priv|Pub)Key[A-Za-z0-9_]{1,16}")
+"""A type name goes into an error. What does not look like one may be the key itself, put into the wrong field."""
 
 _OTHER_KEY_TYPES: Final = ("secp256k1eth", "secp256k1", "sr25519", "bls12_381", "mldsa65")
 """Types that some CometBFT release knows, as they appear in the type names (lower case)."""
@@ -140,7 +140,7 @@ def _typed_value(entry: object, field: str, type_name: str, path: Path) -> bytes
 
 
 def _describe_type(found: str) -> str:
-    shown = ascii(found[:_MAX_SHOWN_TYPE])
+    shown = f"'{found}'" if _TYPE_NAME.fullmatch(found) else "no type of a key"
     plain = found.lower().replace("ml_dsa_65", "mldsa65")
     if any(other in plain for other in _OTHER_KEY_TYPES):
         return f"{shown}, which is not in this release"

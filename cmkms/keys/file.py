@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +29,8 @@ __all__ = ["generate_key", "genesis_pub_key", "load_key_file", "write_key_file"]
 
 _EXPECTED: Final = "CometBFT's priv_validator_key.json"
 
-_MAX_SHOWN: Final = 80
-"""What a file says for an address is shown in the error; this is twice as long as any address."""
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f]{0,40}")
+"""What a file says for an address is shown in the error. What does not look like one may be the key itself."""
 
 
 def load_key_file(path: Path) -> Ed25519Key:
@@ -46,7 +47,8 @@ def load_key_file(path: Path) -> Ed25519Key:
     if "address" in document:
         address = document["address"]
         if not isinstance(address, str) or address.upper() != key.address:
-            raise SecretFileError(_disagreement(path, "address", ascii(address)[:_MAX_SHOWN], key.address))
+            stated_address = address if isinstance(address, str) and _ADDRESS.fullmatch(address) else "no address at all"
+            raise SecretFileError(_disagreement(path, "address", stated_address, key.address))
     return key
 
 
