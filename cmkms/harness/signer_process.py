@@ -179,15 +179,7 @@ class CmkmsProcess:
         said = ("--never-signed", self.chain_id) if (not self._born if never_signed is None else never_signed) else ()
         arguments = ("start", "--home", str(self.home), "--http-addr", self.http_addr, "--allow-unsafe", *said)
         self._directory.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - as above
-                [*self.program, *arguments, *self._peer_flags()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=_environment(),
-                process_group=0,
-            )
+        self._process = self._launch(*arguments, *self._peer_flags())
         self._born = True
 
     def wait_healthy(self, seconds: float) -> None:
