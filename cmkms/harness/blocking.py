@@ -90,7 +90,7 @@ class BlockingNode:
     def observe(self, message: bytes, pub_key: bytes) -> Observation:
         """As `ask`, for a sign request, as something an oracle can judge."""
         reply, begun, ended = self.ask(message)
-        return Observation("stopwatch", 1, begun, ended, pub_key, message, reply)
+        return Observation("stopwatch", 1, begun, ended, pub_key, message, reply, self._replica())
 
     def hang_up(self) -> None:
         """Drop the signer that is served, if any."""
@@ -110,6 +110,11 @@ class BlockingNode:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _replica(self) -> str:
+        if self._sock is not None and self._secret is None:
+            return f"pid:{sockets.peer_pid(self._sock)}"
+        return f"key:{(self._secret.remote_key or b'').hex()}" if self._secret else ""
 
     @staticmethod
     def _receive(sock: socket.socket) -> bytes:

@@ -7,8 +7,10 @@ timers and its blind spots; it must not be kinder to a signer than a real node i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +30,7 @@ from cmkms.harness.protobuf import MAX_VARINT_BYTES, delimited, read_uvarint
 from cmkms.harness.secret_connection import SecretConnection
 from cmkms.harness.wire import PingRequest, encode_request
 
-__all__ = ["REPLY_LIMIT_BYTES", "Exchange", "NodeTimings", "SignerEndpoint"]
+__all__ = ["REPLY_LIMIT_BYTES", "Attempt", "Exchange", "NodeTimings", "Observer", "SignerEndpoint"]
 
 REPLY_LIMIT_BYTES: Final = 10 * 1024
 """Longest reply a node up to v0.39 reads (`signer_endpoint.go`); v0.40 reads 1 MiB and more."""
@@ -55,6 +57,24 @@ class Exchange:
     connection: int
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that was sent, whatever came of it: what an observer is told.
+
+    `reply` is None where none came before `ended_at`; empty where it cannot be read as a message; and what arrived too
+    late for the node is there as well. `replica` as in an `Observation`.
+    """
+
+    reply: bytes | None
+    asked_at: float
+    ended_at: float
+    connection: int
+    replica: str
+
+
+Observer = Callable[[Attempt], object]
+
+
 class _Connection:
     """One accepted signer: framing over a plain or an encrypted stream."""
 
@@ -64,10 +84,15 @@ class _Connection:
         self._plain = bytearray()
         self._seconds = seconds
         self.number = number
+        self._pid = 0 if secret else sockets.peer_pid(sock)
 
     @property
     def remote_key(self) -> bytes:
         return (self._secret.remote_key or b"") if self._secret else b""
+
+    @property
+    def replica(self) -> str:
+        return f"key:{self.remote_key.hex()}" if self._secret else f"pid:{self._pid}"
 
     async def handshake(self) -> None:
         if self._secret is None:
@@ -101,6 +126,21 @@ class _Connection:
         message = bytes(buffer[:length])
         del buffer[:length]
         return message
+
+    def late_message(self) -> bytes | None:
+        """The message that had arrived whole when nobody waited for it any more. For the last look before `close`."""
+        data = sockets.arrived(self._sock)
+        with contextlib.suppress(NodeSideError):
+            buffer = self._plain
+            if self._secret:
+                self._secret.feed(data)
+                buffer = self._secret.plaintext
+            else:
+                buffer += data
+            head = read_uvarint(buffer)
+            if head is not None and len(buffer) >= sum(head):
+                return bytes(buffer[head[1] : sum(head)])
+        return None
 
     def close(self) -> None:
         self._sock.close()
@@ -208,28 +248,38 @@ class SignerEndpoint:
         async with self._mutex:
             self.drop()
 
-    async def exchange(self, message: bytes) -> Exchange:
+    async def exchange(self, message: bytes, observer: Observer | None = None) -> Exchange:
         """Send one undelimited message and read one reply, undecoded.
+
+        `observer` is told whatever comes of it, once there was a connection to send it on.
 
         Raises:
             NodeSideError: as its subclasses say. Time-outs and resets have dropped the connection, others have not.
         """
-        return await self.exchange_bytes(delimited(message))
+        return await self.exchange_bytes(delimited(message), observer)
 
-    async def exchange_bytes(self, data: bytes) -> Exchange:
+    async def exchange_bytes(self, data: bytes, observer: Observer | None = None) -> Exchange:
         """As `exchange`, but sends `data` as it is, framed or not."""
         async with self._mutex:
             connection = await self._ensure_connection(self._timings.accept)
+            came: bytes | None = None
             asked_at = time.monotonic()
             try:
                 await connection.write(data)
-                reply = await connection.read_message()
+                came = reply = await connection.read_message()
             except (ReplyTimeoutError, ConnectionLostError, asyncio.CancelledError):
+                came = connection.late_message() if observer else None
                 self.drop()
                 raise
-            answered_at = time.monotonic()
-            self._ping_due = answered_at + self._timings.ping
-            return Exchange(reply, asked_at, answered_at, connection.number)
+            except BadReplyError:
+                came = b""
+                raise
+            finally:
+                ended_at = time.monotonic()
+                if observer:
+                    observer(Attempt(came, asked_at, ended_at, connection.number, connection.replica))
+            self._ping_due = ended_at + self._timings.ping
+            return Exchange(reply, asked_at, ended_at, connection.number)
 
     async def wait_served(self, seconds: float) -> None:
         """Wait until a signer is connected and can be asked. Raises AcceptTimeoutError after `seconds`."""

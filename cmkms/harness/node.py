@@ -1,7 +1,7 @@
 """A simulated CometBFT node as its signer sees it: asks for the key, for votes and proposals, retries as a node does.
 
-Every answered sign request is handed to a witness (a recorder, an oracle). The node never judges an answer beyond what
-a real one does on the spot.
+Every sign request is handed to a witness (a recorder, an oracle), answered or not. The node never judges an answer
+beyond what a real one does on the spot.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Self, TypeVar
 
-from cmkms.harness.endpoint import Exchange, NodeTimings, SignerEndpoint
+from cmkms.harness.endpoint import Attempt, Exchange, NodeTimings, SignerEndpoint
 from cmkms.harness.errors import BadReplyError, NodeSideError, RemoteSignerError
 from cmkms.harness.observation import Observation
 from cmkms.harness.values import Proposal, Vote
@@ -29,7 +30,7 @@ from cmkms.harness.wire import (
     encode_request,
 )
 
-__all__ = ["Answer", "SimulatedNode", "Witness"]
+__all__ = ["Answer", "SimulatedNode", "Witness", "witnesses"]
 
 Witness = Callable[[Observation], object]
 
@@ -61,10 +62,21 @@ class Answer(Generic[_ReplyT]):
         return self.answered_at - self.first_asked_at
 
 
+def witnesses(*several: Witness) -> Witness:
+    """One witness that tells several: a recorder and an oracle, say."""
+
+    def tell(seen: Observation) -> None:
+        for witness in several:
+            witness(seen)
+
+    return tell
+
+
 class SimulatedNode:
     """One node with one address for its signer.
 
-    `chain_id` goes into every request unless a call names another; `witness` sees each answered sign request.
+    `chain_id` goes into every request unless a call names another; `witness` sees each sign request when it has ended,
+    each try of it by itself.
     """
 
     def __init__(
@@ -148,14 +160,13 @@ class SimulatedNode:
     async def _ask(self, kind: type[_ReplyT], request: Request) -> Answer[_ReplyT]:
         message = encode_request(request)
         signs = isinstance(request, SignVoteRequest | SignProposalRequest)
+        observer = partial(self._observe, message) if signs else None
         loop_time = asyncio.get_running_loop().time
         first_asked_at = loop_time()
         failure: NodeSideError | None = None
         for attempt in range(1, self.timings.retries + 1):
             try:
-                exchange = await self.endpoint.exchange(message)
-                if signs:
-                    self._observe(message, exchange)
+                exchange = await self.endpoint.exchange(message, observer)
                 reply = _expect(kind, exchange)
             except RemoteSignerError:
                 raise
@@ -167,17 +178,18 @@ class SimulatedNode:
                 return Answer(reply, first, exchange.asked_at, exchange.answered_at, attempt)
         raise NodeSideError(f"exhausted all {self.timings.retries} attempts: {failure}") from failure
 
-    def _observe(self, message: bytes, exchange: Exchange) -> None:
+    def _observe(self, message: bytes, attempt: Attempt) -> None:
         if self.witness is not None:
             self.witness(
                 Observation(
                     node=self.name,
-                    connection=exchange.connection,
-                    asked_at=exchange.asked_at,
-                    answered_at=exchange.answered_at,
+                    connection=attempt.connection,
+                    asked_at=attempt.asked_at,
+                    answered_at=attempt.ended_at,
                     pub_key=self._pub_key,
                     request=message,
-                    reply=exchange.reply,
+                    reply=attempt.reply,
+                    replica=attempt.replica,
                 )
             )
 

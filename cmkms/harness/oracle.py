@@ -1,44 +1,36 @@
 """The judge: reads everything that signers answered and names each broken promise. Pure, and fit for many processes.
 
-Its rules, each checked on every signed reply:
+Its rules, each checked on every answer, in whatever order exchanges become known:
 
 * one message: a key signs one canonical sign-bytes per chain, height, round and step; the time is part of it;
 * true signature: it verifies over the bytes the reply claims, and the reply answers the request it followed;
-* forward order: what is asked after an answer was given lies at its height, round and step or beyond,
-  and after a precommit nothing earlier of that height and round is signed;
+* forward order: no message is signed that was first asked for after a higher height, round and step had been answered,
+  and after a precommit nothing earlier of that height and round; copies of what was released before are nothing new;
 * refusal: an error reply carries no signature;
 * own chain: nothing is signed for a chain that is not configured;
-* extension: signed for a precommit of a block, over the requester's own bytes, and for nothing else.
+* extension: signed for a precommit of a block, over the requester's own bytes, and for nothing else;
+* liveness, where it is told when all was healed: a higher place than ever before is signed in time.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from cmkms.harness.errors import BadReplyError
+from cmkms.harness.answers import Outcome, Released, Signed, Unsigned, read_answer, verify_signature
 from cmkms.harness.observation import Observation
-from cmkms.harness.signbytes import extension_sign_bytes, proposal_sign_bytes, vote_sign_bytes
-from cmkms.harness.values import HRS, MessageType, Proposal, Vote
-from cmkms.harness.wire import (
-    ErrorReply,
-    ProposalReply,
-    SignProposalRequest,
-    SignVoteRequest,
-    VoteReply,
-    decode_reply,
-    decode_request,
-)
+from cmkms.harness.order import Change, Order
+from cmkms.harness.signbytes import extension_sign_bytes
+from cmkms.harness.values import HRS, MessageType, Vote
 
 __all__ = ["Oracle", "Rule", "Violation", "judge", "verify_signature"]
 
 _PRECOMMIT_STEP: Final = 3
+
+_NOWHERE: Final = HRS(0, 0, 0)
 
 
 class Rule(Enum):
@@ -52,6 +44,7 @@ class Rule(Enum):
     FOREIGN_CHAIN = "signed for a chain that is not configured"
     LEAK = "an error reply carries a signature"
     EXTENSION = "extension signature wrong, missing, or where none may be"
+    SILENT = "nothing new was signed in time after all was healed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,67 +60,31 @@ class Violation:
         return f"{self.rule.name} at {self.hrs} (asked by {self.node}): {self.rule.value}; {self.detail}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Signed:
-    """A signed reply, decoded: what was asked and what came back."""
-
-    seen: Observation
-    chain_id: str
-    asked: Vote | Proposal
-    answered: Vote | Proposal
-
-    def claimed(self) -> bytes:
-        """The asked message at the answered time: what a node takes the signature to be over."""
-        return _sign_bytes(self.chain_id, self.asked, self.answered)
-
-    def meanings(self) -> dict[bytes, HRS]:
-        """Every sign-bytes the signature may really be over, and its place: claimed, as asked, and in its own words."""
-        return {
-            _sign_bytes(self.chain_id, self.answered, self.answered): self.answered.hrs,
-            _sign_bytes(self.chain_id, self.asked, self.asked): self.asked.hrs,
-            self.claimed(): self.asked.hrs,
-        }
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Mark:
-    """The highest place answered up to a moment."""
-
-    answered_at: float
-    highest: HRS
-
-
 class Oracle:
-    """Judges observations one by one, in any order; keeps every violation in `violations`.
+    """Judges observations one by one; keeps every violation in `violations`.
 
-    `chain_ids` are the configured chains. `signed`, `refused` and `unreadable` count replies. The two orders of time
-    are exact when observations come in the order of their answers (online, or through `judge`).
+    `chain_ids` are the configured chains; None judges whatever chain turns up. A signer that knows no vote extensions
+    is judged with `extensions` off: none may be missing then. `signed`, `refused`, `unanswered` and `unreadable` count
+    what came of the requests.
+    A verdict on the forward order is withdrawn when an earlier request for that message becomes known; once everything
+    has been seen, it does not matter in which order.
     """
 
-    def __init__(self, chain_ids: Iterable[str]) -> None:
-        self._chain_ids = frozenset(chain_ids)
+    def __init__(self, chain_ids: Iterable[str] | None, *, extensions: bool = True) -> None:
+        self._chain_ids = None if chain_ids is None else frozenset(chain_ids)
+        self._extensions = extensions
         self._messages: dict[tuple[bytes, str, HRS], bytes] = {}
-        self._marks: dict[tuple[bytes, str], list[_Mark]] = {}
+        self._orders: defaultdict[tuple[bytes, str, str], Order] = defaultdict(Order)
+        self._out_of_order: dict[tuple[Order, Released], Violation] = {}
         self.violations: list[Violation] = []
         self.signed = 0
         self.refused = 0
+        self.unanswered = 0
         self.unreadable = 0
 
     def __call__(self, seen: Observation) -> list[Violation]:
         """Judge one observation; returns what is new. Fit to be a node's witness."""
-        signed = self._decode(seen)
-        if not isinstance(signed, _Signed):
-            self.violations += signed
-            return signed
-        self.signed += 1
-        found = [
-            *self._own_chain(signed),
-            *self._same_request(signed),
-            *self._true_signature(signed),
-            *self._one_message(signed),
-            *self._forward(signed),
-            *self._extension(signed),
-        ]
+        found = self._judge(read_answer(seen))
         self.violations += found
         return found
 
@@ -136,32 +93,67 @@ class Oracle:
         """How often a second, different message was signed at one place: what costs a validator its stake."""
         return sum(violation.rule is Rule.TWO_MESSAGES for violation in self.violations)
 
-    def _decode(self, seen: Observation) -> _Signed | list[Violation]:
-        """The signed reply, or what there is to say of one that is none."""
-        try:
-            request, reply = decode_request(seen.request), decode_reply(seen.reply)
-        except BadReplyError:
-            self.unreadable += 1
-            return []
-        match request, reply:
-            case SignVoteRequest(chain_id, asked), VoteReply(answered):
-                return _Signed(seen, chain_id, asked, answered)
-            case SignProposalRequest(chain_id, asked), ProposalReply(answered):
-                return _Signed(seen, chain_id, asked, answered)
-            case SignVoteRequest(_, asked) | SignProposalRequest(_, asked), ErrorReply():
-                self.refused += 1
-                return [Violation(Rule.LEAK, asked.hrs, seen.node, reply.description)] if reply.leaked else []
-            case _:
+    def check_liveness(self, healed_at: float, seconds: float) -> list[Violation]:
+        """Judge whether, for each key and chain seen, a place above all before was signed within `seconds` of a moment.
+
+        `healed_at` is a moment of the observations' clock. Whoever calls this has asked for such a place in time.
+        """
+        found = [] if self._orders else [Violation(Rule.SILENT, _NOWHERE, "anybody", "nothing was ever signed")]
+        for (_, chain_id, _), order in self._orders.items():
+            signed_at = order.first_above(healed_at)
+            if signed_at is None or signed_at > healed_at + seconds:
+                took = "nothing at all" if signed_at is None else f"the first after {signed_at - healed_at:.3f} s"
+                hrs = order.highest_at(healed_at) or _NOWHERE
+                found.append(Violation(Rule.SILENT, hrs, "anybody", f"{took} on {chain_id!r}, allowed {seconds:g} s"))
+        self.violations += found
+        return found
+
+    def _judge(self, answer: Signed | Unsigned | None) -> list[Violation]:
+        match answer:
+            case Signed():
+                return self._judge_signed(answer)
+            case Unsigned():
+                return self._judge_unsigned(answer)
+            case None:
                 self.unreadable += 1
                 return []
 
-    def _own_chain(self, signed: _Signed) -> list[Violation]:
-        if signed.chain_id in self._chain_ids:
+    def _judge_signed(self, signed: Signed) -> list[Violation]:
+        self.signed += 1
+        released = signed.released()
+        return [
+            *self._own_chain(signed),
+            *self._same_request(signed),
+            *self._true_signature(signed, released),
+            *self._one_message(signed, released),
+            *self._forward(signed, released),
+            *self._extension(signed),
+        ]
+
+    def _judge_unsigned(self, answer: Unsigned) -> list[Violation]:
+        match answer.outcome:
+            case Outcome.REFUSED:
+                self.refused += 1
+            case Outcome.UNANSWERED:
+                self.unanswered += 1
+            case Outcome.UNREADABLE:
+                self.unreadable += 1
+        if answer.outcome is not Outcome.REFUSED:
+            order = self._order_of(answer)
+            self._learn(order.unanswered(answer.asked.hrs, answer.sign_bytes(), answer.seen.asked_at), order, answer)
+        if not answer.leaked:
+            return []
+        released = answer.released()
+        leak = _violation(Rule.LEAK, answer, answer.said)
+        return [leak, *self._one_message(answer, released), *self._forward(answer, released)]
+
+    def _own_chain(self, signed: Signed) -> list[Violation]:
+        if self._chain_ids is None or signed.chain_id in self._chain_ids:
             return []
         return [_violation(Rule.FOREIGN_CHAIN, signed, f"chain {signed.chain_id!r}")]
 
     @staticmethod
-    def _same_request(signed: _Signed) -> list[Violation]:
+    def _same_request(signed: Signed) -> list[Violation]:
         asked, answered = signed.asked, signed.answered
         differing = [
             name
@@ -171,81 +163,69 @@ class Oracle:
         return [_violation(Rule.OTHER_REQUEST, signed, f"differs in {', '.join(differing)}")] if differing else []
 
     @staticmethod
-    def _true_signature(signed: _Signed) -> list[Violation]:
+    def _true_signature(signed: Signed, released: list[Released]) -> list[Violation]:
         claimed = signed.claimed()
-        if verify_signature(signed.seen.pub_key, claimed, signed.answered.signature):
+        if any(message.sign_bytes == claimed for message in released):
             return []
         return [_violation(Rule.FALSE_SIGNATURE, signed, f"claimed bytes {claimed.hex()}")]
 
-    def _one_message(self, signed: _Signed) -> list[Violation]:
+    def _one_message(self, answer: Signed | Unsigned, released: list[Released]) -> list[Violation]:
         """Compares what the signature is really over; a false claim cannot hide a second message."""
         found: list[Violation] = []
-        for sign_bytes, hrs in signed.meanings().items():
-            if not verify_signature(signed.seen.pub_key, sign_bytes, signed.answered.signature):
-                continue
-            place = (signed.seen.pub_key, signed.chain_id, hrs)
-            first = self._messages.setdefault(place, sign_bytes)
-            if first != sign_bytes:
-                found.append(_violation(Rule.TWO_MESSAGES, signed, f"{first.hex()} and {sign_bytes.hex()}"))
+        for message in released:
+            place = (answer.seen.pub_key, answer.chain_id, message.hrs)
+            first = self._messages.setdefault(place, message.sign_bytes)
+            if first != message.sign_bytes:
+                detail = f"{first.hex()} and {message.sign_bytes.hex()}"
+                found.append(_violation(Rule.TWO_MESSAGES, answer, detail, message.hrs))
         return found
 
-    def _forward(self, signed: _Signed) -> list[Violation]:
-        marks = self._marks.setdefault((signed.seen.pub_key, signed.chain_id), [])
-        hrs = signed.asked.hrs
-        before = bisect_left(marks, signed.seen.asked_at, key=lambda mark: mark.answered_at)
-        highest = marks[before - 1].highest if before else None
-        if not marks or hrs > marks[-1].highest:
-            insort(marks, _Mark(signed.seen.answered_at, hrs))
-        if highest is None or hrs >= highest:
-            return []
-        same_round = (hrs.height, hrs.round) == (highest.height, highest.round)
-        rule = Rule.AFTER_PRECOMMIT if same_round and highest.step == _PRECOMMIT_STEP else Rule.WENT_BACK
-        return [_violation(rule, signed, f"{highest} was answered before this was asked")]
+    def _forward(self, answer: Signed | Unsigned, released: list[Released]) -> list[Violation]:
+        order, seen = self._order_of(answer), answer.seen
+        return [
+            violation
+            for message in released
+            for violation in self._learn(order.released(message, seen.asked_at, seen.answered_at), order, answer)
+        ]
 
-    @staticmethod
-    def _extension(signed: _Signed) -> list[Violation]:
+    def _order_of(self, answer: Signed | Unsigned) -> Order:
+        return self._orders[answer.seen.pub_key, answer.chain_id, answer.seen.clock]
+
+    def _learn(self, change: Change, order: Order, answer: Signed | Unsigned) -> list[Violation]:
+        """Withdraw what is excused now; returns what is condemned now."""
+        for message in change.excused:
+            self.violations.remove(self._out_of_order.pop((order, message)))
+        found: list[Violation] = []
+        for message, above in change.condemned.items():
+            same_round = (message.hrs.height, message.hrs.round) == (above.height, above.round)
+            rule = Rule.AFTER_PRECOMMIT if same_round and above.step == _PRECOMMIT_STEP else Rule.WENT_BACK
+            violation = _violation(rule, answer, f"{above} had been answered before this was first asked", message.hrs)
+            self._out_of_order[order, message] = violation
+            found.append(violation)
+        return found
+
+    def _extension(self, signed: Signed) -> list[Violation]:
         asked, answered = signed.asked, signed.answered
-        if not isinstance(asked, Vote) or not isinstance(answered, Vote):
+        if not isinstance(answered, Vote):
             return []
         signature = answered.extension_signature
-        if asked.type != MessageType.PRECOMMIT or asked.block_id.is_nil:
-            return [_violation(Rule.EXTENSION, signed, "on a prevote or nil precommit")] if signature else []
-        if _skips_extension(signed.seen.request):
-            return []
+        if not isinstance(asked, Vote) or asked.type != MessageType.PRECOMMIT or asked.block_id.is_nil:
+            return [_violation(Rule.EXTENSION, signed, "not on a precommit of a block")] if signature else []
         if not signature:
-            return [_violation(Rule.EXTENSION, signed, "missing on a precommit of a block")]
+            wanted = self._extensions and not signed.skips_extension
+            return [_violation(Rule.EXTENSION, signed, "missing on a precommit of a block")] if wanted else []
         if verify_signature(signed.seen.pub_key, extension_sign_bytes(signed.chain_id, asked), signature):
             return []
         return [_violation(Rule.EXTENSION, signed, "does not verify over the asked extension")]
 
 
-def judge(observations: Iterable[Observation], chain_ids: Iterable[str]) -> Oracle:
-    """Judge a whole recording, in the order of the answers, whatever order it was written in."""
-    oracle = Oracle(chain_ids)
+def judge(observations: Iterable[Observation], chain_ids: Iterable[str] | None, *, extensions: bool = True) -> Oracle:
+    """Judge a whole recording, or several together, in whatever order they were written."""
+    oracle = Oracle(chain_ids, extensions=extensions)
     for observation in sorted(observations, key=lambda seen: seen.answered_at):
         oracle(observation)
     return oracle
 
 
-def verify_signature(pub_key: bytes, sign_bytes: bytes, signature: bytes) -> bool:
-    """Whether an Ed25519 signature (64 bytes) over these bytes is good under this key (32 bytes)."""
-    try:
-        Ed25519PublicKey.from_public_bytes(pub_key).verify(signature, sign_bytes)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def _sign_bytes(chain_id: str, message: Vote | Proposal, time_of: Vote | Proposal) -> bytes:
-    if isinstance(message, Vote):
-        return vote_sign_bytes(chain_id, replace(message, time=time_of.time))
-    return proposal_sign_bytes(chain_id, replace(message, time=time_of.time))
-
-
-def _skips_extension(request: bytes) -> bool:
-    decoded = decode_request(request)
-    return isinstance(decoded, SignVoteRequest) and decoded.skip_extension_signing
-
-
-def _violation(rule: Rule, signed: _Signed, detail: str) -> Violation:
-    return Violation(rule, signed.asked.hrs, signed.seen.node, detail)
+def _violation(rule: Rule, answer: Signed | Unsigned, detail: str, hrs: HRS | None = None) -> Violation:
+    return Violation(rule, hrs or answer.asked.hrs, answer.seen.node, detail)

@@ -7,17 +7,22 @@ simulated node must fail to notice it in the same way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import stat
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ListenAddress", "accept", "listen", "receive", "send_all"]
+__all__ = ["ListenAddress", "accept", "arrived", "listen", "peer_pid", "receive", "send_all"]
 
 _BACKLOG: Final = 128
 _RECEIVE_BYTES: Final = 65536
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""`struct ucred` of Linux: process, user, group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,22 @@ async def receive(connection: socket.socket, seconds: float) -> bytes:
                 return connection.recv(_RECEIVE_BYTES)
             except BlockingIOError:
                 await _readable(connection)
+
+
+def arrived(connection: socket.socket) -> bytes:
+    """What lies in the kernel's buffer now, without waiting; errors and the end of the stream are no matter."""
+    data = b""
+    with contextlib.suppress(OSError):
+        while more := connection.recv(_RECEIVE_BYTES):
+            data += more
+    return data
+
+
+def peer_pid(connection: socket.socket) -> int:
+    """The process that dialled a Unix socket, as the kernel noted it then (SO_PEERCRED)."""
+    noted = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid: int = _CREDENTIALS.unpack(noted)[0]
+    return pid
 
 
 async def send_all(connection: socket.socket, data: bytes, seconds: float) -> None:

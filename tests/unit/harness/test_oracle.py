@@ -65,18 +65,23 @@ class Ask:
         return encode_request(SignProposalRequest(self.chain_id, self.message))
 
 
-def honest_chain(heights: int, rng: random.Random) -> Iterator[Vote | Proposal]:
-    """What an honest validator asks: some heights need a second round, with nil votes in the first."""
+def honest_chain(heights: int, rng: random.Random) -> Iterator[tuple[Vote | Proposal, bool]]:
+    """What an honest validator asks, and what it might have asked: whether it did stands beside each.
+
+    Every other height needs a second round, and the validator is away for the votes of the first; a prevote is missed;
+    proposals that are not its own it never asks for.
+    """
     for height in range(1, heights + 1):
-        rounds = 2 if rng.random() < 0.3 else 1
+        rounds = 1 + height % 2
         for round_ in range(rounds):
             time = Time(1_700_000_000 + height, rng.randrange(10**9))
             block = block_id(height, round_)
-            voted = block if round_ == rounds - 1 else NIL_BLOCK
-            yield Proposal(height, round_, -1, block, time)
-            yield Vote(MessageType.PREVOTE, height, round_, voted, time)
+            away = round_ < rounds - 1
+            voted = NIL_BLOCK if away or height % 4 == 0 else block
+            yield Proposal(height, round_, -1, block, time), height % 3 > 0
+            yield Vote(MessageType.PREVOTE, height, round_, voted, time), not away and height % 6 != 2
             extension = b"" if voted.is_nil else rng.randbytes(8)
-            yield Vote(MessageType.PRECOMMIT, height, round_, voted, time, extension=extension)
+            yield Vote(MessageType.PRECOMMIT, height, round_, voted, time, extension=extension), not away
 
 
 def attacks(message: Vote | Proposal, earlier: list[Vote | Proposal], rng: random.Random) -> Iterator[Ask]:
@@ -95,11 +100,12 @@ def attacks(message: Vote | Proposal, earlier: list[Vote | Proposal], rng: rando
 def script(seed: int, heights: int = 6) -> Iterator[Ask]:
     rng = random.Random(seed)
     earlier: list[Vote | Proposal] = []
-    for message in honest_chain(heights, rng):
-        yield Ask(message)
-        beside = list(attacks(message, earlier, rng))
-        rng.shuffle(beside)
-        yield from beside
+    for message, asked in honest_chain(heights, rng):
+        if asked:
+            yield Ask(message)
+            beside = list(attacks(message, earlier, rng))
+            rng.shuffle(beside)
+            yield from beside
         earlier.append(message)
 
 
