@@ -44,7 +44,7 @@ def test_a_key_that_stands_where_its_address_belongs_is_not_shown_in_the_error()
 
 @pytest.mark.xfail(strict=True, reason="short_reason does not take text that is no UTF-8: open, guard/claims.py")
 def test_a_fuse_that_blew_in_a_home_whose_path_is_no_utf_8_can_be_told_to_peers() -> None:
-    """Python carries such a path as lone surrogates. The claim that names it could not be made: no replica would run."""
+    """Python carries such a path as lone surrogates. The claim that names it cannot be made, and the replica ends."""
     marker = {"reason": "cannot write /srv/\udcff/data/guard: Input/output error", "since": 1.0}
     laid(site().home.fuse_file(CHAIN), json.dumps(marker).encode())
     blown = read_fuse(site().home.fuse_file(CHAIN))

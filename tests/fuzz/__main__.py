@@ -1,0 +1,96 @@
+"""The long mode: `python -m tests.fuzz --minutes N [--only NAME] [--seed S]`, to be repeated by anybody.
+
+Goes round the list of decoders until time is up, each round with another seed, and writes what came of it to
+docs/proof/fuzzing.json. Ends with 1 if anything was found; the inputs are printed as hex.
+"""
+
+# ruff: noqa: T201 - a command, which says what it does
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.fuzz.decoders import DECODERS
+from tests.fuzz.kept import kept_for
+from tests.fuzz.trial import Decoder, Verdict, judge, run
+
+RESULT: Final = Path(__file__).parents[2] / "docs" / "proof" / "fuzzing.json"
+ROUND: Final = 5000
+"""Inputs of a decoder in one round, times its share."""
+
+
+def main() -> int:
+    arguments = _arguments()
+    chosen = [one for one in DECODERS if not arguments.only or one.name in arguments.only]
+    if len(chosen) < len(set(arguments.only)):
+        sys.exit(f"--only: there are {', '.join(one.name for one in DECODERS)}")
+    deadline = time.monotonic() + 60 * arguments.minutes
+    verdicts = {one.name: _kept(one) for one in chosen}
+    seed = arguments.seed
+    while time.monotonic() < deadline:
+        for decoder in chosen:
+            _add(
+                verdicts[decoder.name],
+                run(decoder, seed, int(ROUND * decoder.share), lambda: time.monotonic() > deadline),
+            )
+        seed += 1
+        print(f"round {seed - arguments.seed}: {sum(one.inputs for one in verdicts.values())} inputs", flush=True)
+    _write(Path(arguments.out), verdicts, arguments.seed, seed - arguments.seed)
+    return _tell(verdicts)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz every decoder for a while.")
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this decoder; may be repeated")
+    parser.add_argument("--seed", type=int, default=1000, help="of the first round")
+    parser.add_argument("--out", default=str(RESULT), help="where the result is written")
+    return parser.parse_args()
+
+
+def _kept(decoder: Decoder) -> Verdict:
+    verdict = Verdict()
+    for data in kept_for(decoder):
+        judge(decoder, data, verdict)
+    return verdict
+
+
+def _add(to: Verdict, more: Verdict) -> None:
+    to.inputs += more.inputs
+    to.outcomes += more.outcomes
+    to.failures += more.failures
+
+
+def _write(path: Path, verdicts: dict[str, Verdict], seed: int, rounds: int) -> None:
+    document = {
+        "command": f"python -m tests.fuzz --minutes N --seed {seed}",
+        "first_seed": seed,
+        "rounds": rounds,
+        "inputs": sum(one.inputs for one in verdicts.values()),
+        "failures": sum(len(one.failures) for one in verdicts.values()),
+        "decoders": {
+            name: {"inputs": one.inputs, "distinct_outcomes": len(one.outcomes), "failures": len(one.failures)}
+            for name, one in verdicts.items()
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".json.new")
+    unfinished.write_text(json.dumps(document, indent=2) + "\n")
+    unfinished.replace(path)
+    print(f"written: {path}")
+
+
+def _tell(verdicts: dict[str, Verdict]) -> int:
+    found = [(name, failure) for name, one in verdicts.items() for failure in one.failures]
+    for name, failure in found[:50]:
+        print(f"{name}: {failure.why}\n  {failure.data.hex()}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
