@@ -1,0 +1,85 @@
+"""The long mode: campaigns and births until thousands of kills have fallen, and the file that says so.
+
+    python -m tests.faults.kills.long_mode --kills 5000 --hits 20
+
+Each campaign has a new cluster and the next number of the seed; the file holds the sums of what all have seen. The
+first that condemns ends it, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.kills.births import births
+from tests.faults.kills.campaign import Goal, Tally, campaign
+from tests.faults.kills.places import Place
+
+__all__ = ["RESULT", "long_run", "write_result"]
+
+RESULT: Final = Path(__file__).parents[3] / "docs" / "proof" / "kills.json"
+
+_KILLS: Final = 400
+"""By one campaign: its recording is judged at its end, and thrown away."""
+_BIRTH_KILLS: Final = 100
+"""After each campaign, in births."""
+
+
+async def long_run(kills: int, hits: int, seed: int, seconds: float) -> Tally:
+    """Until all have fallen, and each place was hit so often, or the time is over. Raises CondemnedError."""
+    deadline = time.monotonic() + seconds
+    rng = random.Random(seed)
+    total = Tally()
+    while time.monotonic() < deadline and not _reached(total, kills, hits):
+        for fewest, run in ((_KILLS, campaign), (_BIRTH_KILLS, births)):
+            goal = Goal(min(fewest, kills), 0, max(deadline - time.monotonic(), 1.0))
+            with tempfile.TemporaryDirectory(prefix="cmkms-kills-") as directory:
+                total.add(await run(Path(directory), rng.randrange(2**32), goal))
+            print(f"{total.kills} kills, {total.signatures} signatures, {total.seconds:.0f} s", flush=True)  # noqa: T201
+    return total
+
+
+def _reached(total: Tally, kills: int, hits: int) -> bool:
+    return total.kills >= kills and all(total.hits[place] >= hits for place in Place)
+
+
+def write_result(total: Tally, seed: int, path: Path = RESULT) -> None:
+    """What a run without a violation has seen; a run with one never comes here."""
+    fields: dict[str, Any] = {
+        "command": "python -m tests.faults.kills.long_mode",
+        "seed": seed,
+        "kills": total.kills,
+        "violations": 0,
+        "signatures": total.signatures,
+        "refused": total.refused,
+        "rounds": total.rounds,
+        "births": total.births,
+        "seconds": round(total.seconds),
+        "hits": {place.value: total.hits[place] for place in Place},
+        "harm": dict(sorted(total.harm.items())),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(fields, indent=2) + "\n")
+
+
+def main() -> None:
+    """Run it, and write its result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=5000, help="at least so many (%(default)s)")
+    parser.add_argument("--hits", type=int, default=20, help="at least so many at each named place (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="what is drawn (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=4 * 3600.0, help="no longer than that (%(default)s)")
+    parser.add_argument("--result", type=Path, default=RESULT, help="where to write what was seen (%(default)s)")
+    given = parser.parse_args()
+    total = asyncio.run(long_run(given.kills, given.hits, given.seed, given.seconds))
+    write_result(total, given.seed, given.result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""kill -9 at named places and at random moments: nothing is signed twice, and signing goes on.
+
+The replicas are real processes under two nodes that contradict each other; what each answered is recorded at the nodes'
+side and judged there. The places are listed in `places.py`; that each one is really passed is tested, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from cmkms.harness.oracle import Rule
+from tests.faults.kills.births import BIRTH, births
+from tests.faults.kills.bugs import Bug
+from tests.faults.kills.campaign import CondemnedError, Goal, Tally, campaign, stage
+from tests.faults.kills.load import Load
+from tests.faults.kills.long_mode import long_run, write_result
+from tests.faults.kills.places import Place
+from tests.faults.kills.replicas import KilledReplica
+from tests.faults.kills.strikes import WITHOUT_BIRTH, serve_elsewhere
+
+pytestmark = pytest.mark.proof
+
+# The seconds are enough for a machine with other work; alone it takes a fraction of them.
+KILLS: Final = Goal(kills=165, hits=1, seconds=400)
+BIRTHS: Final = Goal(kills=35, hits=1, seconds=200)
+LONG: Final = Goal(kills=5000, hits=20, seconds=4 * 3600)
+
+SECONDS: Final = 20.0
+"""For the chain to go on, where something stands in its way."""
+
+
+def report(tally: Tally) -> None:
+    print(  # noqa: T201 - the figures
+        f"{tally.kills} kills in {tally.rounds} rounds and {tally.births} births, {tally.signatures} signatures, "
+        f"{tally.seconds:.0f} s, {dict(tally.harm)}, {dict(sorted(tally.hits.items()))}"
+    )
+
+
+async def test_every_place_is_passed_where_nobody_is_hit(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        load = Load(on.nodes, random.Random(1), on.released)
+        load.start(10)
+        assert await load.signatures(5, SECONDS)
+        holder = on.cluster.wait_holder(SECONDS)
+        assert await serve_elsewhere(on.cluster, on.nodes, holder)
+        assert await load.signatures(5, SECONDS)
+        await asyncio.to_thread(on.cluster.terminate, holder)
+        assert await load.signatures(5, SECONDS)
+        # What was released last is kept once a second.
+        everything = set(Place)
+        kept = await load.until(lambda: passed(on.cluster.replicas) == everything, SECONDS)
+        await load.stop()
+        assert kept, everything - passed(on.cluster.replicas)
+
+
+@pytest.mark.timeout(500)
+async def test_replicas_that_are_killed_sign_nothing_twice_and_go_on(tmp_path: Path) -> None:
+    tally = await campaign(tmp_path, 1, KILLS)
+    report(tally)
+    assert KILLS.reached(tally.kills, tally.hits, WITHOUT_BIRTH), "the run was too short to say anything"
+
+
+@pytest.mark.timeout(300)
+async def test_replicas_that_are_killed_in_their_birth_are_born_as_one(tmp_path: Path) -> None:
+    tally = await births(tmp_path, 1, BIRTHS)
+    report(tally)
+    assert BIRTHS.reached(tally.kills, tally.hits, BIRTH), "the run was too short to say anything"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5 * 3600)
+async def test_thousands_of_kills() -> None:
+    tally = await long_run(LONG.kills, LONG.hits, 1, LONG.seconds)
+    report(tally)
+    assert LONG.reached(tally.kills, tally.hits, tuple(Place)), "the run was too short to say anything"
+    write_result(tally, 1)
+
+
+class TestTheCampaignItself:
+    """Replicas with a bug are condemned: a campaign that lets them pass would prove nothing."""
+
+    @pytest.mark.timeout(300)
+    @pytest.mark.parametrize("bug", list(Bug), ids=lambda bug: bug.name.lower())
+    async def test_condemns(self, tmp_path: Path, bug: Bug) -> None:
+        with pytest.raises(CondemnedError) as condemned:
+            await campaign(tmp_path, 3, Goal(kills=100, hits=0, seconds=200), bug=bug)
+        # Not for being slow: by the judge, or by what is on the disks.
+        assert Rule.TWO_MESSAGES in condemned.value.rules or "a majority holds" in str(condemned.value)
+
+
+def passed(replicas: list[KilledReplica]) -> set[Place]:
+    return set[Place]().union(*(replica.control.passed() for replica in replicas))
