@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Observation"]
 
@@ -28,7 +28,7 @@ class Observation:
     request: bytes
     reply: bytes | None
     replica: str = ""
-    clock: str = ""
+    clock: str = field(default="", compare=False)
 
     def to_json(self) -> str:
         """One line of JSON, without a line break and without the clock, which is the recording's."""
