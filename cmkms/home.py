@@ -85,6 +85,11 @@ class Home:
         # No chain id becomes a name with "@" in it (`_file_name`): a chain may call itself "lock".
         return self.data_dir / "@lock"
 
+    @property
+    def control_socket(self) -> Path:
+        """Where a running replica takes its operator's commands."""
+        return self.data_dir / "@control"
+
     def chain_dir(self, chain_id: str) -> Path:
         """Directory of one chain's guard and of what goes with it."""
         return self.data_dir / _file_name(chain_id)

@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from cmkms import __version__
 from cmkms.config import NodeConfig, check_own_pin
+from cmkms.control.server import ControlServer
 from cmkms.errors import DiskError, OperatorError
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.guard import Guard
@@ -31,6 +32,7 @@ from cmkms.home import check_private_dir
 from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
 from cmkms.membership import Membership
+from cmkms.replica.operating import operate
 from cmkms.replica.ports import ChainPlan
 from cmkms.served import (
     FUSE_BLOWN,
@@ -126,7 +128,7 @@ class _Replica:
             loop.add_signal_handler(number, self._end)
         await self._join()
         tasks = self._start_links()
-        jobs = (self._keep_released(), self._remind(), self._serve_http())
+        jobs = (self._keep_released(), self._remind(), self._serve_http(), self._serve_control())
         tasks += [asyncio.create_task(job) for job in jobs]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -164,6 +166,24 @@ class _Replica:
             await asyncio.Future[None]()
         finally:
             await http.stop()
+
+    async def _serve_control(self) -> None:
+        """Take the operator's commands, where there are any to take. Signing never waits for it."""
+        member = self._membership
+        if member is None:
+            return
+        server = ControlServer(
+            self._config.home.control_socket, lambda request: operate(member.replica, request), self._fatal
+        )
+        try:
+            await server.start()
+        except OSError as error:
+            self._log.error("no commands are taken: `cmkms cluster change` does not work here", reason=str(error))
+            return
+        try:
+            await asyncio.Future[None]()
+        finally:
+            await server.stop()
 
     async def _bind_http(self) -> socket.socket:
         while True:

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from cmkms.chains import LoadedChain, load_chain
 from cmkms.config import NodeConfig, OnOutage
 from cmkms.errors import BrokenInvariantError, CmkmsError, DiskError, OperatorError, UnavailableError
-from cmkms.guard.birth import GuardRefusedError, UnarmedGuard, Unborn, open_guard
+from cmkms.guard.birth import GuardRefusedError, JoiningGuard, UnarmedGuard, Unborn, open_guard
 from cmkms.guard.born import BornMarker, MarkerError, read_marker
 from cmkms.guard.disk import PosixDisk
 from cmkms.guard.filesystem import untrusted_file_system
@@ -59,7 +59,7 @@ class OpenedChain:
     """One chain of this replica, its guard opened: `guard` is None while unborn (alone), or where it is `refused`."""
 
     loaded: LoadedChain
-    guard: Guard | UnarmedGuard | None
+    guard: Guard | UnarmedGuard | JoiningGuard | None
     generation: GenerationId | None
     released: SignState | None
     waiting_for: str = ""
@@ -141,9 +141,10 @@ def _open_chain(loaded: LoadedChain, never_signed: frozenset[str], log: Filterin
         return OpenedChain(loaded, None, None, released, waiting_for=opened.waiting_for)
     for note in opened.notes:
         log.warning(note, chain=chain_id)
-    if isinstance(opened, UnarmedGuard):
+    if isinstance(opened, UnarmedGuard | JoiningGuard):
         return OpenedChain(loaded, opened, None, released)
     _tell_guard(opened.guard, site, log)
+    _tell_members(opened.guard, site, log)
     record = opened.guard.record
     if released is not None and record is not None and released.hrs < record.hrs:
         # A kill left it behind its guard: what is past is not answered any more, least of all its extensions.
@@ -161,7 +162,7 @@ def _readable_marker(loaded: LoadedChain) -> BornMarker | None:
 def serve_alone(chain: OpenedChain, timer: Timer) -> ServedChain:
     """Serve a chain by this replica's own guard, the only one there is."""
     guard = chain.guard
-    if isinstance(guard, UnarmedGuard):
+    if isinstance(guard, UnarmedGuard | JoiningGuard):
         raise BrokenInvariantError(f"a guard of several is opened by a replica alone: {chain.loaded.config.id}")
     quorum: Quorum = NoGuard(chain.waiting_for)
     if guard is not None and chain.generation is not None:
@@ -202,13 +203,7 @@ def _is_ours(marker: BornMarker, site: GuardSite) -> bool:
     """Tell whether a born marker speaks of this very chain, key and replica: only then may the others be asked."""
     own = marker.member(site.member_id)
     expected = generation_hash(site.chain_id, site.key_hash, marker.previous, marker.members)
-    ids = {member.id for member in marker.members}
-    return (
-        own is not None
-        and own.identity == site.identity
-        and expected == marker.generation.hash
-        and ids == set(site.members)
-    )
+    return own is not None and own.identity == site.identity and expected == marker.generation.hash
 
 
 def place_of(chain: OpenedChain) -> Place:
@@ -231,6 +226,18 @@ def _tell_guard(guard: Guard, site: GuardSite, log: FilteringBoundLogger) -> Non
         )
         return
     log.info("guard armed", chain=site.chain_id, watermark=at, generation=status.generation, nonce=status.nonce[:8])
+
+
+def _tell_members(guard: Guard, site: GuardSite, log: FilteringBoundLogger) -> None:
+    """Say it where the peer list is not the list of those who are asked: a change of generation is begun or due."""
+    members = tuple(member.id for member in guard.members)
+    if members and set(members) != set(site.members):
+        log.warning(
+            "the peer list is not who signs; `cmkms cluster change` makes it so",
+            chain=site.chain_id,
+            signing=", ".join(members),
+            peer_list=", ".join(site.members),
+        )
 
 
 def _refused_status(config: NodeConfig, chain_id: str, why: str) -> ChainStatus:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cmkms.cli.birth import birth
+from cmkms.cli.change import change
 from cmkms.cli.options import HomeDir, StatusAddr, takes_settings
 
 if TYPE_CHECKING:
@@ -221,3 +222,4 @@ def _unarmed(body: StatusBody) -> list[ChainBody]:
 
 
 app.command()(birth)
+app.command()(change)

@@ -20,6 +20,7 @@ from cmkms.cli.reporting import EXIT_FAILED, printable
 if TYPE_CHECKING:
     from cmkms.guard.inspection import GuardReport
     from cmkms.guard.replacement import Replacement
+    from cmkms.guard.site import GuardSite
 
 __all__ = ["app"]
 
@@ -141,24 +142,58 @@ def replace(
 ) -> None:
     """Put a new guard in the place of one that is lost, rotten or fused. The signer must be stopped.
 
-    You say what the old guard can no longer tell: how far this key has signed. If you say less than is true, the key
-    can sign twice. Look at the chain: a height above its newest block is safe.
+    A replica that signs alone: you say what the old guard can no longer tell, how far this key has signed. If you say
+    less than is true, the key can sign twice. Look at the chain: a height above its newest block is safe.
+
+    One of several: the old guard is given up. Start the replica again, and run `cmkms cluster change` on any replica:
+    the others tell the new guard where to begin.
     """
     from cmkms.cli.offline import load_one_chain
     from cmkms.errors import OperatorError
     from cmkms.guard.disk import PosixDisk
     from cmkms.guard.replacement import plan_replacement, replace_guard
 
+    site = load_one_chain(home, chain).site
+    if not site.alone and from_state is None and above is None:
+        _give_up(site, confirm)
+        return
     if (from_state is None) == (above is None):
         raise OperatorError("say how far the key has signed: either --from-state FILE or --above HEIGHT")
-    site = load_one_chain(home, chain).site
     plan = plan_replacement(site, from_state if from_state is not None else above or 0)
     _show_plan(chain, plan)
-    typed = confirm if confirm is not None else typer.prompt("Type the chain id to go on", err=True)
-    if typed != chain:
-        raise OperatorError(f"{typed!r} is not {chain!r}; nothing was changed")
+    _confirm(chain, confirm)
     record = replace_guard(site, PosixDisk(), plan)
     typer.echo(f"{chain}: a new guard, generation {record.generation.number}, sealed at {record.hrs}; the old is kept")
+
+
+def _confirm(chain: str, given: str | None) -> None:
+    from cmkms.errors import OperatorError
+
+    typed = given if given is not None else typer.prompt("Type the chain id to go on", err=True)
+    if typed != chain:
+        raise OperatorError(f"{typed!r} is not {chain!r}; nothing was changed")
+
+
+def _give_up(site: GuardSite, confirm: str | None) -> None:
+    from cmkms.guard.disk import PosixDisk
+    from cmkms.guard.giving_up import give_up_guard
+    from cmkms.guard.inspection import inspect_guard
+
+    report, chain = inspect_guard(site), site.chain_id
+    at = report.record.hrs if report.record else "nothing"
+    typer.echo(f"chain                    {chain}", err=True)
+    typer.echo(f"replica                  {site.member_id}, one of {', '.join(site.members)}", err=True)
+    typer.echo(f"its guard, as readable   {report.state}, at {at}", err=True)
+    for problem in report.problems:
+        typer.echo(f"                         {printable(problem)}", err=True)
+    if not report.problems:
+        typer.echo("It looks sound. Give it up only if you know better: until the change of generation,", err=True)
+        typer.echo("the others sign without it, and one more that fails stops them.", err=True)
+    _confirm(chain, confirm)
+    kept = give_up_guard(site, PosixDisk())
+    for path in kept:
+        typer.echo(f"kept: {path}")
+    typer.echo(f"{chain}: given up. Start this replica, then run on any one: cmkms cluster change {chain}")
 
 
 def _show_plan(chain: str, plan: Replacement) -> None:

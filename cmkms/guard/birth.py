@@ -24,12 +24,21 @@ from nacl.utils import random as random_bytes
 
 from cmkms.errors import DiskError, OperatorError
 from cmkms.guard.born import BornMarker, MarkerError, read_founders, read_marker, write_founders, write_marker
+from cmkms.guard.change import Change
+from cmkms.guard.change_file import only_joins, read_change, write_change
 from cmkms.guard.claims import NO_FLOOR, FloorClaim
 from cmkms.guard.disk import Disk
 from cmkms.guard.file import MAX_READ_BYTES, GuardFile, survey
 from cmkms.guard.floor import Floor, GuardRefusedError, claimed, find_floor, set_state_file_aside
 from cmkms.guard.fuse import Fuse
-from cmkms.guard.generation import NO_GENERATION, NONCE_BYTES, GenerationId, Member, next_generation
+from cmkms.guard.generation import (
+    FIRST_GENERATION,
+    NO_GENERATION,
+    NONCE_BYTES,
+    GenerationId,
+    Member,
+    next_generation,
+)
 from cmkms.guard.guard import Guard, GuardClocks
 from cmkms.guard.hrs import NEVER
 from cmkms.guard.objections import lost_objection, marker_of, objections, released_objection, unreadable_objection
@@ -42,6 +51,7 @@ __all__ = [
     "SYSTEM_CLOCKS",
     "GuardRefusedError",
     "GuardSite",
+    "JoiningGuard",
     "OpenedGuard",
     "UnarmedGuard",
     "Unborn",
@@ -71,11 +81,25 @@ class UnarmedGuard:
 
 
 @dataclass(frozen=True, slots=True)
+class JoiningGuard:
+    """A guard of several that waits for a change of generation: made anew for a lost one, or moved and not armed yet.
+
+    It answers nothing, and takes part in no birth.
+    """
+
+    guard: Guard
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unborn:
     """No guard yet, and no floor to begin at. `waiting_for` says what the operator can do. Only of one replica."""
 
     waiting_for: str
 
+
+Opened = OpenedGuard | UnarmedGuard | JoiningGuard | Unborn
+"""How a guard can be at a start."""
 
 _Opened = TypeVar("_Opened")
 
@@ -84,7 +108,7 @@ SYSTEM_CLOCKS: Final = GuardClocks(wall=time.time, monotonic=time.perf_counter)
 
 def open_guard(
     site: GuardSite, disk: Disk, *, never_signed: bool = False, clocks: GuardClocks = SYSTEM_CLOCKS
-) -> OpenedGuard | UnarmedGuard | Unborn:
+) -> Opened:
     """Open the guard of `site`, or give birth to it. `never_signed` is the operator's word for a key without a state.
 
     Raises GuardRefusedError, StateFileError, GuardBusyError, GuardUnopenedError, OperatorError; DiskError where not
@@ -138,7 +162,9 @@ class _Opening:
         members = marker.members if isinstance(marker, BornMarker) else ()
         return OpenedGuard(self._guard(None, record, members), generation, tuple(self._notes))
 
-    def birth(self) -> OpenedGuard | UnarmedGuard | Unborn:
+    def birth(self) -> Opened:
+        if only_joins(self._site):
+            return self._begin_to_join()
         if not self._site.alone:
             return self._begin_together()
         floor = self._floor()
@@ -158,20 +184,46 @@ class _Opening:
         write_unbound_guard(self._site, self._disk)
         return self._unarmed(GuardFile.open(self._disk, self._site.path), floor)
 
-    def resume(self, file: GuardFile, marker: BornMarker | None) -> OpenedGuard | UnarmedGuard:
+    def _begin_to_join(self) -> JoiningGuard:
+        if self._site.alone:
+            raise GuardRefusedError(
+                f"the guard of chain {self._site.chain_id} was given up, to be made anew by a change of generation, "
+                f"and the peer list names {self._site.member_id} only. Put the old peer list back"
+            )
+        self._disk.make_dir(self._site.path.parent)
+        write_unbound_guard(self._site, self._disk)
+        return self._joining(GuardFile.open(self._disk, self._site.path), None)
+
+    def _joining(self, file: GuardFile, change: Change | None) -> JoiningGuard:
+        if self._site.alone:
+            raise GuardRefusedError(
+                f"the guard of chain {self._site.chain_id} is in the middle of a change of generation, and the peer "
+                f"list names {self._site.member_id} only. Put the old peer list back until the change is done"
+            )
+        members = () if change is None else change.members
+        return JoiningGuard(self._guard(file, None, members, change), tuple(self._notes))
+
+    def resume(self, file: GuardFile, marker: BornMarker | None) -> OpenedGuard | UnarmedGuard | JoiningGuard:
         self._notes += [f"the guard's file had a damaged copy, mended from the other ({why})" for why in file.damage]
-        against = objections(self._site, file.record, marker)
+        change = read_change(self._site, file.record)
+        against = objections(self._site, file.record, marker, change)
         if against:
             raise GuardRefusedError(against[0])
+        if not file.record.armed and (marker is None or marker.generation != file.record.generation):
+            unbound = file.record.generation == NO_GENERATION
+            if change is not None or file.record.generation.number > FIRST_GENERATION:
+                return self._joining(file, change)
+            if unbound and only_joins(self._site):
+                return self._joining(file, None)
         members = (self._own(file.record),) if marker is None else marker.members
         if not file.record.armed:
             if marker is None and not self._site.alone:
                 # A bound guard begins where it is bound to, whatever is said now.
                 unbound = file.record.generation == NO_GENERATION
                 return self._unarmed(file, self._offered() if unbound else NO_FLOOR)
-            return self._arm(file, members, "the floor given at a first start that was interrupted")
+            return self._arm(file, members, "where a birth or a change that was interrupted had begun")
         if marker is None:
-            path = write_marker(self._site, self._disk, file.record, NO_GENERATION, members)
+            path = write_marker(self._site, self._disk, file.record, NO_GENERATION.hash, members)
             self._notes.append(f"the born marker was missing and has been written anew: {path}")
         if self._never_signed:
             self._notes.append(
@@ -211,16 +263,23 @@ class _Opening:
 
     def _arm(self, file: GuardFile, members: tuple[Member, ...], origin: str) -> OpenedGuard:
         if read_marker(self._site.home.born_marker(self._site.chain_id)) is None:
-            write_marker(self._site, self._disk, file.record, NO_GENERATION, members)
+            write_marker(self._site, self._disk, file.record, NO_GENERATION.hash, members)
         file.write(replace(file.record, sequence=file.record.sequence + 1, armed=True))
         self._notes.append(f"born: generation {file.record.generation}, at {file.record.hrs}, from {origin}")
         self._notes += set_state_file_aside(self._site, self._disk, file.record)
         return self._opened(file, members)
 
     def _opened(self, file: GuardFile, members: tuple[Member, ...]) -> OpenedGuard:
-        return OpenedGuard(self._guard(file, None, members), file.record.generation, tuple(self._notes))
+        change = read_change(self._site, file.record)
+        return OpenedGuard(self._guard(file, None, members, change), file.record.generation, tuple(self._notes))
 
-    def _guard(self, file: GuardFile | None, record: GuardRecord | None, members: tuple[Member, ...]) -> Guard:
+    def _guard(
+        self,
+        file: GuardFile | None,
+        record: GuardRecord | None,
+        members: tuple[Member, ...],
+        change: Change | None = None,
+    ) -> Guard:
         site, disk = self._site, self._disk
         guard = Guard(
             site.path,
@@ -230,9 +289,11 @@ class _Opening:
             max_block_rate=site.max_block_rate,
             last_record=record,
             members=members,
+            change=change,
         )
         guard.write_founders = lambda record, members: write_founders(site, disk, record, members)
-        guard.write_marker = lambda record, members: write_marker(site, disk, record, NO_GENERATION, members)
+        guard.write_change = lambda change: write_change(site, disk, change)
+        guard.write_marker = lambda record, previous, members: write_marker(site, disk, record, previous, members)
         return guard
 
     def _own(self, record: GuardRecord) -> Member:

@@ -91,12 +91,15 @@ def render_marker(marker: BornMarker, chain_id: str) -> bytes:
 
 
 def write_marker(
-    site: GuardSite, disk: Disk, record: GuardRecord, before: GenerationId, members: tuple[Member, ...]
+    site: GuardSite, disk: Disk, record: GuardRecord, previous: bytes, members: tuple[Member, ...]
 ) -> Path:
-    """Write the marker of the guard in `record`, whose generation follows `before`. Durable. Raises DiskError."""
+    """Write the marker of the guard in `record`; `previous` is the hash of the generation before. Durable.
+
+    Raises DiskError.
+    """
     path = site.home.born_marker(site.chain_id)
     disk.make_dir(path.parent)
-    _write(path, site, disk, record, BornMarker(record.generation, before.hash, members))
+    _write(path, site, disk, record, BornMarker(record.generation, previous, members))
     return path
 
 

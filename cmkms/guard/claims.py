@@ -70,8 +70,9 @@ class GuardClaim:
     """One guard as its replica tells of it.
 
     `agrees` is the digest of the birth proposal that this replica would bind to, given the claims it has seen, or that
-    its guard is bound to; empty if there is none. The `floor` of a bound guard is the one it is bound to. `reason`
-    says, for people, what the replica's operator has to do (REFUSED, FUSED), at most 500 bytes.
+    its guard is bound to; after birth, the hash of the generation that it is ready to begin; empty if there is none.
+    The `floor` of a bound guard is the one it is bound to. `reason` says, for people, what the replica's operator has
+    to do (REFUSED, FUSED), at most 500 bytes.
     """
 
     chain_id: str
@@ -86,7 +87,7 @@ class GuardClaim:
     reason: str = ""
 
 
-def refused_claim(chain_id: str, key_hash: bytes, reason: str) -> GuardClaim:
+def refused_claim(chain_id: str, key_hash: bytes, reason: str, agrees: bytes = b"") -> GuardClaim:
     """Return what a replica tells of a guard that it refuses to use; `reason` says what its operator has to do."""
     return GuardClaim(
         chain_id=chain_id,
@@ -97,6 +98,7 @@ def refused_claim(chain_id: str, key_hash: bytes, reason: str) -> GuardClaim:
         sequence=0,
         hrs=NEVER,
         floor=NO_FLOOR,
+        agrees=agrees,
         reason=short_reason(reason),
     )
 

@@ -24,7 +24,7 @@ from typing import Final
 
 from cmkms.errors import BrokenInvariantError, DiskError, UnavailableError
 from cmkms.guard.disk import Disk, LockHeldError, OpenFile
-from cmkms.guard.generation import NO_GENERATION
+from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION
 from cmkms.guard.record import RECORD_BYTES, GuardRecord, RecordDamagedError, decode_record, encode_record
 
 __all__ = [
@@ -240,13 +240,22 @@ def _not_a_successor(older: GuardRecord, newer: GuardRecord) -> str:
         return f"its record went backwards, from {older.hrs} to {newer.hrs}"
     if newer.hrs == older.hrs and newer.sign_bytes is not None and newer.sign_bytes != older.sign_bytes:
         return f"its record has other sign-bytes at {newer.hrs} than before"
-    if older.armed and not newer.armed:
-        return "its record is not armed any more"
     if newer.armed and newer.generation == NO_GENERATION:
         return "its record is armed, but bound to no generation"
     same = (older.chain_id, older.member_id, older.key_hash, older.nonce)
     if (newer.chain_id, newer.member_id, newer.key_hash, newer.nonce) != same:
         return "its records belong to different guards"
-    if newer.generation != older.generation and (older.generation != NO_GENERATION or newer.armed):
-        return f"its record went from generation {older.generation} to {newer.generation}"
+    return _not_the_next_generation(older, newer)
+
+
+def _not_the_next_generation(older: GuardRecord, newer: GuardRecord) -> str:
+    """Say why `newer` may not be of its generation after `older`. A guard enters a generation unarmed, and never turns
+    back; one that moved to a change that never got its majority may still join the one that did.
+    """
+    before, after = older.generation, newer.generation
+    if after == before:
+        return "its record is not armed any more" if older.armed and not newer.armed else ""
+    sidewards = after.number == before.number > FIRST_GENERATION and not older.armed
+    if newer.armed or not (after.number > before.number or sidewards):
+        return f"its record went from generation {before} to {after}"
     return ""

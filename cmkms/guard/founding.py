@@ -88,8 +88,8 @@ class Stuck:
 
 
 _CHANGE_OF_GENERATION: Final = (
-    "It comes back by a change of generation, which comes with the next release; until then the others go on without "
-    "it, as long as they are a majority"
+    "It becomes a member by a change of generation: run `cmkms cluster change` on any replica. Until then the others "
+    "go on without it, as long as they are a majority"
 )
 
 FoundingStep = Wait | Agree | Bind | Arm | Born | Stuck

@@ -13,6 +13,7 @@ from typing import Final
 from cmkms.guard.hrs import HRS
 
 __all__ = [
+    "FIRST_GENERATION",
     "NONCE_BYTES",
     "NO_GENERATION",
     "Electorate",
@@ -45,6 +46,8 @@ class GenerationId:
 
 
 NO_GENERATION: Final = GenerationId(0, bytes(_HASH_BYTES))
+FIRST_GENERATION: Final = 1
+"""The number of every generation that guards are born into; only a change makes a higher one."""
 
 
 @dataclass(frozen=True, slots=True)

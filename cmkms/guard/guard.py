@@ -13,11 +13,19 @@ from typing import Final
 
 from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
 from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE, height_ceiling
+from cmkms.guard.change import Change
 from cmkms.guard.claims import NO_FLOOR, NO_NONCE, FloorClaim, FloorKind, GuardClaim, GuardPhase, short_reason
 from cmkms.guard.decide import Accepted, AcceptRequest, Refused, RefusedBecause, Verdict, decide
 from cmkms.guard.file import GuardFile, GuardRottenError
 from cmkms.guard.fuse import Fuse
-from cmkms.guard.generation import NO_GENERATION, GenerationId, Member, birth_digest, first_generation
+from cmkms.guard.generation import (
+    FIRST_GENERATION,
+    NO_GENERATION,
+    GenerationId,
+    Member,
+    birth_digest,
+    first_generation,
+)
 from cmkms.guard.hrs import HRS, NEVER
 from cmkms.guard.record import GuardRecord
 from cmkms.status import GuardStatus
@@ -48,7 +56,7 @@ class GuardClocks:
 class Guard:
     """The guard of one chain and key. `file` is None if its file could not be trusted: then the fuse is blown."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a start has found of it
         self,
         path: Path,
         file: GuardFile | None,
@@ -58,8 +66,12 @@ class Guard:
         max_block_rate: float = DEFAULT_MAX_BLOCK_RATE,
         last_record: GuardRecord | None = None,
         members: tuple[Member, ...] = (),
+        change: Change | None = None,
     ) -> None:
-        """`members` are those of its generation, as far as they are known. Raises BrokenInvariantError."""
+        """`members` are those of its generation, and `change` what led to it, as far as they are known.
+
+        Raises BrokenInvariantError.
+        """
         if file is None and fuse.blown is None:
             raise BrokenInvariantError(f"guard {path} has neither a file nor a blown fuse")
         self._path = path
@@ -69,11 +81,14 @@ class Guard:
         self._max_block_rate = max_block_rate
         self._last_record = last_record
         self._members = members
+        self._change = change
         self._claim: tuple[GuardRecord | None, bool, FloorClaim, bytes, GuardClaim] | None = None
         self.write_founders: Callable[[GuardRecord, tuple[Member, ...]], object] | None = None
         """Keeps the members durably; `bind` does it first, so that a restart does not forget them."""
-        self.write_marker: Callable[[GuardRecord, tuple[Member, ...]], object] | None = None
-        """Writes the born marker durably; `arm` does it first."""
+        self.write_change: Callable[[Change], object] | None = None
+        """Keeps a change durably; `move` and `seal` do it first."""
+        self.write_marker: Callable[[GuardRecord, bytes, tuple[Member, ...]], object] | None = None
+        """Writes the born marker durably, with the hash of the generation before; `arm` does it first."""
         self.on_sync: Callable[[float], None] | None = None
         """Told the seconds that each durable write took."""
         self.on_fuse: Callable[[str, bool], None] | None = None
@@ -89,6 +104,11 @@ class Guard:
     def members(self) -> tuple[Member, ...]:
         """The members of its generation, in order of id; empty while it is bound to none, or they are not known."""
         return self._members
+
+    @property
+    def change(self) -> Change | None:
+        """The change that led to its generation; None for one that it was born into, or where it is not known."""
+        return self._change
 
     @property
     def phase(self) -> GuardPhase:
@@ -171,7 +191,7 @@ class Guard:
         self._members = _in_order(members)
 
     def arm(self, members: tuple[Member, ...] = ()) -> None:
-        """Begin to answer: all members of its generation are known to be bound to it. The born marker is written first.
+        """Begin to answer: all members of its birth are known to be bound to it. The born marker is written first.
 
         `members` are needed where a restart has forgotten them. A second call changes nothing. Raises DiskError: with
         the fuse blown, or, where only the marker could not be written, without; then it may be called again.
@@ -181,11 +201,56 @@ class Guard:
             return
         members = _in_order(members or self._members)
         self._check_members(record, record.generation, members)
-        if self.write_marker is None:
-            raise BrokenInvariantError(f"guard {self._path} arms without a place for its born marker")
-        self.write_marker(record, members)
-        self._write(replace(record, sequence=record.sequence + 1, armed=True))
-        self._members = members
+        self._arm(record, NO_GENERATION.hash, members)
+
+    def move(self, change: Change) -> None:
+        """Leave the generation that it answers for, durably and once: it answers nothing until it is sealed and armed.
+
+        Raises DiskError: with the fuse blown, or, where only the change could not be kept, without.
+        """
+        record = self._usable_record()
+        if not record.armed or record.generation != change.before or not _is_among(change.leaving, record):
+            raise BrokenInvariantError(f"guard {self._path} of generation {record.generation} cannot leave it so")
+        self._keep(change)
+        self._write(replace(record, sequence=record.sequence + 1, generation=change.after, armed=False))
+        self._members, self._change = _in_order(change.members), change
+
+    def seal(self, change: Change, hrs: HRS, accepted_at: int) -> None:
+        """Join the generation of `change` under a strict seal at `hrs`, or at its own watermark if that is higher.
+
+        Nothing at or below is accepted any more, not even the bytes it holds. It answers once `arm_sealed` was called.
+        Raises DiskError as `move`.
+        """
+        record = self._usable_record()
+        if not _is_among(change.members, record):
+            raise BrokenInvariantError(f"guard {self._path} is no member of generation {change.after}")
+        number, new = record.generation.number, change.after
+        if number > new.number or (record.armed and number == new.number):
+            raise BrokenInvariantError(f"guard {self._path} of generation {record.generation} is past {new}")
+        if self.phase is GuardPhase.BOUND and number == FIRST_GENERATION:
+            # Others may count it among those who are bound to that birth, and arm.
+            raise BrokenInvariantError(f"guard {self._path} is bound to the birth of generation {record.generation}")
+        self._keep(change)
+        sealed = replace(
+            record,
+            sequence=record.sequence + 1,
+            generation=new,
+            armed=False,
+            hrs=max(hrs, record.hrs),
+            sign_bytes=None,
+            accepted_at=record.accepted_at or accepted_at,
+        )
+        if replace(sealed, sequence=record.sequence) != record:
+            self._write(sealed)
+        self._members, self._change = _in_order(change.members), change
+
+    def arm_sealed(self) -> None:
+        """Begin to answer for the generation that it was sealed for. Raises DiskError as `arm`."""
+        record, change = self._usable_record(), self._change
+        if change is None or record.generation != change.after or record.sign_bytes is not None:
+            raise BrokenInvariantError(f"guard {self._path} is not sealed for generation {record.generation}")
+        if not record.armed:
+            self._arm(record, change.before.hash, _in_order(change.members))
 
     def claim(self, chain_id: str, key_hash: bytes, *, floor: FloorClaim = NO_FLOOR, agrees: bytes = b"") -> GuardClaim:
         """Return what this replica tells of its guard. `floor` and `agrees` are its own word, while it is not bound."""
@@ -255,7 +320,7 @@ class Guard:
             floor = FloorClaim(kind, record.hrs, record.sign_bytes, record.accepted_at)
             agrees = birth_digest(record.generation, record.hrs, record.sign_bytes, record.accepted_at)
         elif phase is not GuardPhase.UNBOUND:
-            floor, agrees = NO_FLOOR, b""
+            floor = NO_FLOOR
         return GuardClaim(
             chain_id=chain_id,
             key_hash=key_hash,
@@ -269,6 +334,17 @@ class Guard:
             reason=short_reason(self.blown),
         )
 
+    def _arm(self, record: GuardRecord, previous: bytes, members: tuple[Member, ...]) -> None:
+        if self.write_marker is None:
+            raise BrokenInvariantError(f"guard {self._path} arms without a place for its born marker")
+        self.write_marker(record, previous, members)
+        self._write(replace(record, sequence=record.sequence + 1, armed=True))
+        self._members = members
+
+    def _keep(self, change: Change) -> None:
+        if self.write_change is not None and self._change != change:
+            self.write_change(change)
+
     def _check_binding(self, record: GuardRecord, generation: GenerationId, members: tuple[Member, ...]) -> None:
         if record.armed or record.generation != NO_GENERATION:
             raise BrokenInvariantError(f"guard {self._path} is bound to generation {record.generation} already")
@@ -278,7 +354,7 @@ class Guard:
         """The hash is recomputed here, behind whoever asks: a birth that does not name this very file is a bug."""
         if first_generation(record.chain_id, record.key_hash, *members) != generation:
             raise BrokenInvariantError(f"guard {self._path}: generation {generation} is not that of its members")
-        if (record.member_id, record.nonce) not in {(member.id, member.nonce) for member in members}:
+        if not _is_among(members, record):
             raise BrokenInvariantError(f"guard {self._path} is no member of generation {generation}")
 
     def _advance(self, record: GuardRecord, verdict: Verdict) -> Verdict:
@@ -316,6 +392,11 @@ class Guard:
             max_block_rate=self._max_block_rate,
             allowed_height=record.allowed_height,
         )
+
+
+def _is_among(members: tuple[Member, ...], record: GuardRecord) -> bool:
+    """Tell whether this very file is one of the members; whose identity that is, is for the channels to prove."""
+    return (record.member_id, record.nonce) in {(member.id, member.nonce) for member in members}
 
 
 def _in_order(members: tuple[Member, ...]) -> tuple[Member, ...]:

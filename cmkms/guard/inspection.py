@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cmkms.errors import CmkmsError
 from cmkms.guard.born import BornMarker
+from cmkms.guard.change_file import read_change
 from cmkms.guard.file import MAX_READ_BYTES, survey
 from cmkms.guard.fuse import read_fuse
 from cmkms.guard.generation import NO_GENERATION
@@ -70,7 +71,7 @@ def inspect_guard(site: GuardSite) -> GuardReport:
         return GuardReport(site.chain_id, site.path, None, fuse, (), (*problems, str(error)), members)
     if found.highest is not None:
         problems += [one for one in (_unfinished(site, found.highest),) if one]
-        problems += objections(site, found.highest, marker)
+        problems += objections(site, found.highest, marker, read_change(site, found.highest))
     if site.path.is_symlink():
         problems.append("it is a symbolic link; put the file itself there")
     if found.rot:

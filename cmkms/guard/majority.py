@@ -159,6 +159,11 @@ class MajorityQuorum:
             self._close(ballot)
 
     @property
+    def busy(self) -> bool:
+        """Whether anything is proposed and not decided."""
+        return bool(self._ballots)
+
+    @property
     def waiting_for(self) -> str:
         """See `Quorum.waiting_for`."""
         troubles = dict.fromkeys(self._away, "is not connected") | self._refusals
@@ -236,8 +241,11 @@ class MajorityQuorum:
 
     @property
     def _may_write(self) -> bool:
-        """Whether a majority has told its watermark in this term, the own guard among them unless it is unusable."""
-        own = self._me in self._peeked or self._me in self._refusals
+        """Whether a majority has told its watermark in this term, the own guard among them unless it is unusable.
+
+        A replica whose own guard is no member of the generation asks those that are.
+        """
+        own = self._me in self._peeked or self._me in self._refusals or self._me not in self._members
         return self._term is not None and own and len(self._peeked) >= self._quorum
 
     # -------------------------------------------------------------------------------------------------------- ballots

@@ -5,10 +5,13 @@ Each objection is a whole sentence with the way out. What it rests on is passed 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cmkms.errors import CmkmsError, OperatorError
 from cmkms.guard.born import BornMarker, MarkerError, read_marker
+from cmkms.guard.change import Change
 from cmkms.guard.floor import state_objection
-from cmkms.guard.generation import NO_GENERATION, Member, first_generation
+from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION, Member, first_generation
 from cmkms.guard.hrs import HRS
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.released import load_released
@@ -27,14 +30,21 @@ def marker_of(site: GuardSite) -> BornMarker | MarkerError | None:
         return MarkerError(str(error))
 
 
-def objections(site: GuardSite, record: GuardRecord, marker: BornMarker | MarkerError | None) -> tuple[str, ...]:
-    """Return every reason against the guard in `record`, the gravest first; empty for one that may be used."""
+def objections(
+    site: GuardSite, record: GuardRecord, marker: BornMarker | MarkerError | None, change: Change | None = None
+) -> tuple[str, ...]:
+    """Return every reason against the guard in `record`, the gravest first; empty for one that may be used.
+
+    `change` is what led to the generation in the record, where it is known.
+    """
     found = _of_another(site, record)
     match marker:
         case MarkerError():
             found.append(unreadable_objection(site, marker))
         case None:
-            found.append(_without_marker(site, record))
+            found.append(_without_marker(site, record, change))
+        case BornMarker() if _is_on_its_way(record, marker):
+            found.append(_of_identity(site, marker))
         case BornMarker():
             found.append(_of_marker(site, record, marker))
     if record.armed or record.generation != NO_GENERATION:
@@ -102,11 +112,7 @@ def _of_another(site: GuardSite, record: GuardRecord) -> list[str]:
 
 
 def _of_marker(site: GuardSite, record: GuardRecord, marker: BornMarker) -> str:
-    why = marker.fits(record)
-    member = marker.member(site.member_id)
-    if not why and (member is None or member.identity != site.identity):
-        kept = site.home.identity_file
-        why = f"it was born with another identity than {kept} holds: put the old identity back, from its backup"
+    why = marker.fits(record) or _of_identity(site, marker)
     if why:
         return (
             f"the guard {site.path} and its born marker {site.home.born_marker(site.chain_id)} "
@@ -115,19 +121,41 @@ def _of_marker(site: GuardSite, record: GuardRecord, marker: BornMarker) -> str:
     return _of_other_members(site, tuple(member.id for member in marker.members))
 
 
-def _of_other_members(site: GuardSite, born_with: tuple[str, ...]) -> str:
-    """The peer list is no way to change who the guards are: old and new list would be two signers."""
-    if sorted(born_with) == sorted(site.members):
+def _is_on_its_way(record: GuardRecord, marker: BornMarker) -> bool:
+    """Whether this guard has left the generation of its marker for a later one, and is not armed there yet.
+
+    The marker must be sound and name this very file: the generation is all that may differ.
+    """
+    left = not record.armed and record.generation.number > marker.generation.number
+    return left and not marker.fits(replace(record, generation=marker.generation))
+
+
+def _of_identity(site: GuardSite, marker: BornMarker) -> str:
+    member = marker.member(site.member_id)
+    if member is not None and member.identity == site.identity:
         return ""
-    born = f"was born alone, as {born_with[0]}" if len(born_with) == 1 else f"was born with {', '.join(born_with)}"
-    now = f"names {', '.join(site.members)}" if not site.alone else f"names {site.members[0]} only"
+    kept = site.home.identity_file
+    return f"it was born with another identity than {kept} holds: put the old identity back, from its backup"
+
+
+def _of_other_members(site: GuardSite, born_with: tuple[str, ...]) -> str:
+    """A replica that signs alone must be the only guard there is: it asks nobody else.
+
+    Several replicas may be configured beside fewer or more guards: whom they ask is what the generation says.
+    """
+    if not site.alone or born_with == site.members:
+        return ""
     return (
-        f"the guard of chain {site.chain_id} {born}, but the peer list now {now}. Which replicas sign is changed by a "
-        f"change of generation, which comes with the next release; until then, put the old peer list back"
+        f"the guard of chain {site.chain_id} is one of {len(born_with)} ({', '.join(born_with)}), but the peer list "
+        f"now names {site.members[0]} only. The peer list is no way to change which replicas sign: put the old one "
+        f"back, run `cmkms cluster change {site.chain_id} --member {site.members[0]}`, and shorten the list after that"
     )
 
 
-def _without_marker(site: GuardSite, record: GuardRecord) -> str:
+def _without_marker(site: GuardSite, record: GuardRecord, change: Change | None) -> str:
+    if not record.armed and record.generation.number > FIRST_GENERATION:
+        # Sealed for a generation that it joins: of its first life there is no marker, and it was never armed.
+        return "" if change is not None or not site.alone else f"{site.path} waits for a change of generation"
     alone = record.generation == first_generation(
         site.chain_id, site.key_hash, Member(site.member_id, site.identity, record.nonce)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cmkms.guard.birth import SYSTEM_CLOCKS, OpenedGuard, UnarmedGuard, Unborn, open_guard
+from cmkms.guard.birth import SYSTEM_CLOCKS, JoiningGuard, OpenedGuard, UnarmedGuard, Unborn, open_guard
 from cmkms.guard.born import read_marker
 from cmkms.guard.disk import Disk
 from cmkms.guard.floor import GuardRefusedError, floor_of, read_state
@@ -169,6 +169,12 @@ def _open_born(site: GuardSite, disk: Disk, clocks: GuardClocks) -> OpenedGuard:
             raise GuardRefusedError(
                 f"the guard of chain {site.chain_id} is not born yet, and has nothing to raise: put the state file at "
                 f"{site.state_file}, and start all replicas, which read it at birth. {site.start_over}"
+            )
+        case JoiningGuard(guard=guard):
+            guard.close()
+            raise GuardRefusedError(
+                f"the guard of chain {site.chain_id} waits for a change of generation, which seals it above all that "
+                f"was signed: start the replica, and run `cmkms cluster change {site.chain_id}`"
             )
         case OpenedGuard():
             return _unfused(site, opened)

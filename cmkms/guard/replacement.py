@@ -92,7 +92,7 @@ def _replace(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord:
         armed = file.record
     finally:
         file.close()
-    write_marker(site, disk, record, plan.before, (Member(site.member_id, site.identity, record.nonce),))
+    write_marker(site, disk, record, plan.before.hash, (Member(site.member_id, site.identity, record.nonce),))
     if plan.floor.state is not None and plan.floor.state.signature is not None:
         store_released(site, disk, plan.floor.state)
     stamp = int(SYSTEM_CLOCKS.wall())

@@ -55,9 +55,11 @@ class GuardSite:
     def way_out(self) -> str:
         """What ends a guard's trouble. It names no height: what is kept here may be too old for one."""
         if not self.alone:
+            home, chain = quote(str(self.home.path)), quote(self.chain_id)
             return (
-                "a change of generation, which comes with the next release. Until then, leave this replica as it is: "
-                "the others go on without its guard, as long as they are a majority"
+                f"stop this replica, run `cmkms guard replace --home {home} {chain}` here, start it again, and run "
+                f"`cmkms cluster change {chain}` on any replica. Until then the others go on without this guard, as "
+                f"long as they are a majority"
             )
         return (
             f"cmkms guard replace --home {quote(str(self.home.path))} {quote(self.chain_id)} --above HEIGHT, with a "

@@ -11,8 +11,9 @@ from typing import Final
 
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.peers import rpc_codec
+from cmkms.peers.change_codec import encode_change, read_change
 from cmkms.peers.claims_codec import MAX_GUARDS, encode_claims, read_claims
-from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Raft, Status
+from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Propose, Raft, Status
 from cmkms.peers.wire import (
     DIGEST_BYTES,
     NONCE_BYTES,
@@ -58,6 +59,7 @@ class _Type:
     STATUS: Final = 4
     RAFT: Final = 5
     BLOW: Final = 6
+    PROPOSE: Final = 7
     ACCEPT: Final = rpc_codec.ACCEPT
     ANSWERED: Final = rpc_codec.ANSWERED
     PEEK: Final = rpc_codec.PEEK
@@ -155,7 +157,7 @@ def versions_of(frame: bytes) -> tuple[int, int] | None:
     return frame[1], frame[2]
 
 
-def _encode_slowly(message: Status | Forward | Forwarded | Hello | Blow | Declined | Goodbye) -> bytes:
+def _encode_slowly(message: Status | Forward | Forwarded | Hello | Blow | Propose | Declined | Goodbye) -> bytes:
     match message:
         case Status():
             return _encode_status(message)
@@ -168,6 +170,8 @@ def _encode_slowly(message: Status | Forward | Forwarded | Hello | Blow | Declin
         case Blow(chain_id=chain_id, nonce=nonce, sequence=sequence):
             parts = pack_chain_id(chain_id) + pack_choice("a nonce", nonce, 0, NONCE_BYTES) + _U64.pack(sequence)
             return bytes((_Type.BLOW,)) + parts
+        case Propose(change=change):
+            return bytes((_Type.PROPOSE,)) + encode_change(change)
         case Declined(reason=reason):
             return bytes((_Type.DECLINED,)) + pack_text(reason)
         case Goodbye():
@@ -186,6 +190,8 @@ def _read(kind: int, reader: Reader) -> Frame:
             return _read_hello(reader)
         case _Type.BLOW:
             return Blow(reader.chain_id(), reader.choice("a nonce", 0, NONCE_BYTES), reader.u64())
+        case _Type.PROPOSE:
+            return Propose(read_change(reader))
         case _Type.DECLINED:
             return Declined(reader.text())
         case _Type.GOODBYE:

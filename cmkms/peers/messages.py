@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cmkms.guard.change import Change
 from cmkms.guard.claims import GuardClaim
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.signing.forwarding import Forward, Forwarded
 
-__all__ = ["Blow", "Declined", "Frame", "Goodbye", "Hello", "HelloMember", "Message", "Raft", "Status"]
+__all__ = ["Blow", "Declined", "Frame", "Goodbye", "Hello", "HelloMember", "Message", "Propose", "Raft", "Status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,13 @@ class Blow:
 
 
 @dataclass(frozen=True, slots=True)
+class Propose:
+    """A change of generation that the sender has agreed to, or has begun."""
+
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
 class Goodbye:
     """The sender stops in good order: its end is no failure."""
 
@@ -88,6 +96,6 @@ class Declined:
     reason: str
 
 
-Message = Hello | Status | Raft | Blow | Goodbye | Accept | Answered | Peek | Peeked | Forward | Forwarded
+Message = Hello | Status | Raft | Blow | Propose | Goodbye | Accept | Answered | Peek | Peeked | Forward | Forwarded
 
 Frame = Message | Declined

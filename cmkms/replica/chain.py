@@ -14,13 +14,14 @@ from structlog.typing import FilteringBoundLogger
 
 from cmkms.errors import BrokenInvariantError, DiskError
 from cmkms.guard.accepting import GuardService
-from cmkms.guard.birth import UnarmedGuard, after_arming
+from cmkms.guard.birth import JoiningGuard, UnarmedGuard, after_arming
 from cmkms.guard.born import BornMarker
+from cmkms.guard.change import Change
 from cmkms.guard.claims import GuardClaim, GuardPhase, refused_claim
 from cmkms.guard.decide import AcceptRequest, Refused, RefusedBecause, Verdict
 from cmkms.guard.disk import Disk
 from cmkms.guard.founding import Agree, Arm, Bind, Born, Candidate, Stuck, Wait, next_step
-from cmkms.guard.generation import GenerationId, Member
+from cmkms.guard.generation import NO_GENERATION, GenerationId, Member
 from cmkms.guard.guard import Guard
 from cmkms.guard.majority import Electorate, MajorityQuorum
 from cmkms.guard.quorum import NoGuard, Timer
@@ -30,11 +31,14 @@ from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import SignState
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.peers.messages import Message
+from cmkms.replica.changing import Changing
 from cmkms.replica.neighbours import Neighbour, Neighbours
 from cmkms.signing import Dispatch, ForwardResult, Here, Nowhere, Signer, Through, Ways
 
 __all__ = ["Place", "ReplicaChain", "ReplicaObserver", "Surroundings"]
 
+_RPC_RANGE: Final = 1 << 40
+"""No quorum asks so often: questions to one generation's guards are never taken for those to another's."""
 _MOST_STEPS: Final = 8
 """A birth takes three steps at one replica; more in one go would be a bug that turns in circles."""
 
@@ -83,7 +87,7 @@ class Place:
 
     site: GuardSite
     key: ConsensusKey
-    guard: Guard | UnarmedGuard | None
+    guard: Guard | UnarmedGuard | JoiningGuard | None
     marker: BornMarker | None
     refused: str
     released: SignState | None
@@ -117,11 +121,15 @@ class ReplicaChain:
         self._agrees = b""
         self._waiting = place.refused
         self._missed: dict[str, str] = {}
+        self._previous = b""
+        self._generations = 0
         self.chain_id: Final = place.site.chain_id
-        self.guard: Final = opened.guard if isinstance(opened, UnarmedGuard) else opened
+        self.guard: Final = opened.guard if isinstance(opened, UnarmedGuard | JoiningGuard) else opened
         self.service: Final = GuardService(
             self.chain_id, self.guard or _Unusable(place.refused), lambda: neighbours.coordination.term
         )
+        self.electorate: Electorate | None = None
+        """The guards that are asked; None while the chain is not born."""
         self.majority: MajorityQuorum | None = None
         self.signer: Final = Signer(
             self.chain_id, place.key, NoGuard(place.refused or "not born yet"), released=place.released
@@ -131,6 +139,9 @@ class ReplicaChain:
             self.chain_id, self.signer, around.timer, ways, refuse_after=refuse_after, first_rpc=around.first_rpc
         )
         self.dispatch.on_forwarded = lambda result: around.observer.forwarded(self.chain_id, result)
+        self.changing: Final = Changing(
+            self, around.me, around.identity, neighbours, around.send, around.clock, around.log
+        )
         self._begin_with_what_is_known()
 
     # ------------------------------------------------------------------------------------------------------- telling
@@ -138,12 +149,17 @@ class ReplicaChain:
     @property
     def claim(self) -> GuardClaim:
         """What this replica tells the others of this guard."""
-        site = self._place.site
+        site, agrees = self._place.site, self.changing.agrees
         if self.guard is None:
-            return refused_claim(self.chain_id, site.key_hash, self._place.refused)
-        if self._floor is None:
-            return self.guard.claim(self.chain_id, site.key_hash)
+            return refused_claim(self.chain_id, site.key_hash, self._place.refused, agrees)
+        if self._floor is None or agrees:
+            return self.guard.claim(self.chain_id, site.key_hash, agrees=agrees)
         return self.guard.claim(self.chain_id, site.key_hash, floor=self._floor, agrees=self._agrees)
+
+    @property
+    def candidate(self) -> Candidate:
+        """This replica's guard, as its own claim tells of it."""
+        return Candidate(self._around.me, self._around.identity, self.claim)
 
     def verify(self, sign_bytes: bytes, signature: bytes) -> bool:
         """Tell whether this chain's key made `signature`."""
@@ -157,6 +173,8 @@ class ReplicaChain:
     @property
     def waiting_for(self) -> str:
         """What keeps this chain from being signed for, as far as this replica knows; empty if nothing does."""
+        if self.changing.under_way:
+            return f"a change of generation is under way: {self.changing.why}"
         if self.majority is None:
             return self._waiting
         match self._neighbours.route():
@@ -176,7 +194,7 @@ class ReplicaChain:
         """Whether this replica would reach a majority of guards that answer for this chain."""
         if self.majority is None or (self._neighbours.coordination.holds and self.majority.waiting_for):
             return False
-        return self._neighbours.answering(self.chain_id, self.phase) >= self._needed
+        return self._answering >= self._needed
 
     @property
     def can_sign(self) -> bool:
@@ -184,8 +202,28 @@ class ReplicaChain:
         return not self.waiting_for
 
     @property
+    def drained(self) -> bool:
+        """See `Subject.drained`."""
+        return self.majority is None or not self.majority.busy
+
+    @property
+    def previous(self) -> bytes:
+        """The hash of the generation before the present one; empty while the chain is not born."""
+        return self._previous
+
+    @property
+    def _answering(self) -> int:
+        return 0 if self.electorate is None else self._neighbours.answering(self.electorate, self.claim)
+
+    @property
     def _needed(self) -> int:
-        return len(self._around.members) // 2 + 1
+        return len(self._asked) // 2 + 1
+
+    @property
+    def _asked(self) -> tuple[str, ...]:
+        """The replicas whose guards are asked: of the generation, or else those of the peer list."""
+        members = self.electorate.members if self.electorate is not None else ()
+        return tuple(member.id for member in members) or self._around.members
 
     @property
     def healthy(self) -> bool:
@@ -193,14 +231,14 @@ class ReplicaChain:
         return self.phase is not GuardPhase.REFUSED and self.phase is not GuardPhase.FUSED
 
     def _missing(self) -> str:
-        if self._neighbours.answering(self.chain_id, self.phase) >= self._needed:
+        if self._answering >= self._needed:
             return ""
         troubles: list[str] = []
         if not self.healthy and self.guard is not None:
             troubles.append(f"{self._around.me}: {self.guard.blown}")
         elif self.guard is None:
             troubles.append(f"{self._around.me}: {self._place.refused}")
-        for member in self._around.members:
+        for member in self._asked:
             neighbour = self._neighbours.get(member)
             if member == self._around.me:
                 continue
@@ -212,7 +250,7 @@ class ReplicaChain:
             elif claim.phase is not GuardPhase.ARMED:
                 why = f": {claim.reason}" if claim.reason else ""
                 troubles.append(f"the guard of {member} is {claim.phase.name.lower()}{why}")
-        return f"{self._needed} of {len(self._around.members)} guards are needed; " + "; ".join(troubles)
+        return f"{self._needed} of {len(self._asked)} guards are needed; " + "; ".join(troubles)
 
     def tell_who_is_missing(self, neighbour: Neighbour) -> None:
         """Say it, once, when the guard of a connected replica does not count: the cluster has one less to lose."""
@@ -242,8 +280,10 @@ class ReplicaChain:
     # --------------------------------------------------------------------------------------------------------- birth
 
     def found(self) -> bool:
-        """Go on with the birth, as far as the claims of the others allow; returns whether the own claim changed."""
-        if self._is_born() or self.guard is None or self._floor is None:
+        """Go on with birth or change, as far as the others' claims allow; returns whether the own claim changed."""
+        if self.changing.step():
+            return True
+        if self._is_born() or self.changing.under_way or self.guard is None or self._floor is None:
             return False
         changed = False
         for _ in range(_MOST_STEPS):
@@ -258,7 +298,7 @@ class ReplicaChain:
 
     def _step(self, guard: Guard) -> bool:
         """Take one step; returns whether another may follow."""
-        mine = Candidate(self._around.me, self._around.identity, self.claim)
+        mine = self.candidate
         others = {
             one.member: Candidate(one.member, one.identity, claim)
             for one in self._neighbours
@@ -291,7 +331,7 @@ class ReplicaChain:
             case Born():
                 record = guard.record
                 if record is not None:
-                    self._born(record.generation, guard.members)
+                    self._born(record.generation, NO_GENERATION.hash, guard.members)
                 return False
 
     def _wait(self, why: str, agrees: bytes, *, progress: bool = True) -> bool:
@@ -306,12 +346,15 @@ class ReplicaChain:
             guard.arm(members)
         except DiskError as error:
             return self._wait(str(error), b"")
-        for note in after_arming(self._place.site, self._place.disk, guard):
+        for note in self._after_arming():
             self._around.log.warning(note, chain=self.chain_id)
         hrs = guard.record.hrs if guard.record is not None else None
         self._around.log.info("born", chain=self.chain_id, generation=str(generation), watermark=str(hrs))
-        self._born(generation, guard.members)
+        self._born(generation, NO_GENERATION.hash, guard.members)
         return True
+
+    def _after_arming(self) -> tuple[str, ...]:
+        return () if self.guard is None else after_arming(self._place.site, self._place.disk, self.guard)
 
     def _say(self, why: str, *, progress: bool) -> None:
         if why != self._waiting:
@@ -324,18 +367,33 @@ class ReplicaChain:
         guard, marker = self.guard, self._place.marker
         record = guard.record if guard is not None else None
         if guard is not None and record is not None and record.armed and guard.members:
-            self._born(record.generation, guard.members)
+            change = guard.change
+            previous = marker.previous if change is None and marker is not None else NO_GENERATION.hash
+            self._born(record.generation, previous if change is None else change.before.hash, guard.members)
         elif marker is not None and (guard is None or guard.blown):
             # The own guard does not answer, but who the others are is known: they can be asked.
-            self._born(marker.generation, marker.members)
+            self._born(marker.generation, marker.previous, marker.members)
+        elif isinstance(self._place.guard, JoiningGuard):
+            self._say("this guard joins by a change of generation: run `cmkms cluster change`", progress=False)
 
-    def _born(self, generation: GenerationId, members: tuple[Member, ...]) -> None:
+    def _born(self, generation: GenerationId, previous: bytes, members: tuple[Member, ...]) -> None:
         if self.majority is not None:
             raise BrokenInvariantError(f"the guards of {self.chain_id} are born twice")
+        self._ask_from_now_on(generation, previous, members)
+
+    def _ask_from_now_on(self, generation: GenerationId, previous: bytes, members: tuple[Member, ...]) -> None:
         around, site = self._around, self._place.site
-        electorate = Electorate(self.chain_id, site.key_hash, generation, members)
+        self.electorate, self._previous = Electorate(self.chain_id, site.key_hash, generation, members), previous
+        if self.majority is not None:
+            self.majority.rest()
+        self._generations += 1
         self.majority = MajorityQuorum(
-            around.me, electorate, self, around.timer, first_rpc=around.first_rpc, clock=around.clock
+            around.me,
+            self.electorate,
+            self,
+            around.timer,
+            first_rpc=around.first_rpc + self._generations * _RPC_RANGE,
+            clock=around.clock,
         )
         self.majority.on_granted = lambda seconds: around.observer.quorum(self.chain_id, seconds)
         self.signer.quorum = self.majority
@@ -345,6 +403,25 @@ class ReplicaChain:
         if coordination.holds:
             self.majority.lead(coordination.term)
         self.dispatch.begin_anew()
+
+    # ----------------------------------------------------------------------------------------- change of generation
+
+    def hold(self, why: str) -> None:
+        """See `Subject.hold`. What was proposed before is still decided, signed and answered."""
+        self.signer.quorum = NoGuard(why)
+
+    def go_on(self) -> None:
+        """See `Subject.go_on`."""
+        if self.majority is not None:
+            self.signer.quorum = self.majority
+            self.dispatch.begin_anew()
+
+    def follow(self, change: Change) -> None:
+        """See `Subject.follow`."""
+        self._floor = None
+        self._ask_from_now_on(change.after, change.before.hash, change.members)
+        for note in self._after_arming():
+            self._around.log.warning(note, chain=self.chain_id)
 
     # -------------------------------------------------------------------------------------------- the way to guards
 

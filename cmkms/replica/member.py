@@ -12,12 +12,13 @@ from cmkms.cluster.coordination import Coordination
 from cmkms.cluster.timing import Timing
 from cmkms.cluster.view import View, encode_release
 from cmkms.errors import PeerError
+from cmkms.guard.change import Change
 from cmkms.guard.claims import GuardClaim, GuardPhase
 from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.record import RecordTooLargeError
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
 from cmkms.guard.state_file import SignState
-from cmkms.peers.messages import Blow, Goodbye, Hello, Message, Raft, Status
+from cmkms.peers.messages import Blow, Goodbye, Hello, Message, Propose, Raft, Status
 from cmkms.privval import SignBytesError
 from cmkms.privval.header import read_header
 from cmkms.replica.chain import ReplicaChain, Surroundings
@@ -111,12 +112,14 @@ class Replica:
         for difference in neighbour.differences:
             self._log.warning("replicas are configured differently", peer=member, difference=difference)
         self._check_claims(neighbour)
-        for chain_id, back in self._watch.found(member).items():
+        for chain_id, back in self._watch.found(member):
             self._ports.send(member, Blow(chain_id, back.nonce, back.seen))
         self.coordination.peer_up(member)
         for chain in self.chains.values():
             if chain.majority is not None:
                 chain.majority.peer_up(member)
+            chain.changing.peer_up(member)
+            chain.changing.tell()
         self._go_on()
 
     def peer_down(self, member: str, why: str) -> None:  # noqa: ARG002 - the link logs it
@@ -172,6 +175,8 @@ class Replica:
                 self._take_status(neighbour, message)
             case Blow():
                 self._blow(member, message)
+            case Propose(change=change):
+                self._take_change(change)
             case Goodbye():
                 self._leaving.add(member)
             case _:
@@ -191,6 +196,8 @@ class Replica:
     def beat(self) -> None:
         """Tell the others of this replica; every `BEAT_SECONDS`."""
         self._send_status()
+        for chain in self.chains.values():
+            chain.changing.tell()
         self._go_on()
         self._stand_aside()
         self._ports.observer.leader(self.neighbours.holder()[0])
@@ -229,11 +236,28 @@ class Replica:
         """Whether anybody waits for an answer from this replica."""
         return any(chain.signer.flights or chain.dispatch.serving for chain in self.chains.values())
 
+    # ------------------------------------------------------------------------------------------------- by the operator
+
+    def propose(self, change: Change) -> str:
+        """Begin a change of generation, as its driver; returns why not."""
+        why = self.chains[change.chain_id].changing.propose(change, driver=True)
+        if not why:
+            self.chains[change.chain_id].changing.tell()
+            self._go_on()
+        return why
+
     # --------------------------------------------------------------------------------------------------------- inside
+
+    def _take_change(self, change: Change) -> None:
+        chain = self.chains.get(change.chain_id)
+        if chain is not None and not chain.changing.propose(change, driver=False):
+            self._go_on()
 
     def _stand_aside(self) -> None:
         """Leave the lease to the others where that is better, and only then: somebody has to hold it."""
-        fitter = self._placement.fitter()
+        # In the middle of a change every replica looks unfit for a moment.
+        changing = any(chain.changing.under_way for chain in self.chains.values())
+        fitter = "" if changing else self._placement.fitter()
         self.coordination.stand_aside(
             aside=self._resigned or bool(fitter), to=None if self._resigned else fitter or None
         )
@@ -333,7 +357,7 @@ class Replica:
         # An answer to an accept names what was asked, and only a peek's the guard's own watermark.
         watermark = answer.hrs if isinstance(answer, Peeked) else None
         self._see(neighbour.member, answer.chain_id, answer.nonce, answer.sequence, watermark)
-        if self._watch.trusts(neighbour.member, answer.chain_id):
+        if self._watch.trusts(neighbour.member, answer.chain_id, answer.nonce):
             chain.answered(neighbour.member, neighbour.identity, answer)
 
     def _forward(self, member: str, message: Forward | Forwarded) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from cmkms.cluster.coordination import Coordination
 from cmkms.guard.claims import GuardClaim, GuardPhase
+from cmkms.guard.generation import Electorate, GenerationId
 from cmkms.peers.messages import Hello, Status
 from cmkms.signing import Here, Nowhere, Route, Through
 
@@ -81,13 +82,19 @@ class Neighbours:
         """Whether this replica hears no majority: others may be able to serve its node."""
         return self.heard <= len(self.members) // 2
 
-    def answering(self, chain_id: str, mine: GuardPhase | None) -> int:
-        """How many guards of a chain would answer now, by their replicas' word; `mine` is the own guard's phase."""
+    def answering(self, guards: Electorate, mine: GuardClaim) -> int:
+        """How many guards of a generation would answer now, by their replicas' word; `mine` is the own claim."""
         now = self.clock()
-        count = int(mine is GuardPhase.ARMED)
+        ids = {member.id for member in guards.members}
+        count = int(self.me in ids and _answers(mine, guards.generation))
         for one in self._connected.values():
-            claim = one.guards.get(chain_id)
-            count += claim is not None and claim.phase is GuardPhase.ARMED and now - one.heard <= self.quiet
+            claim = one.guards.get(guards.chain_id)
+            count += (
+                one.member in ids
+                and claim is not None
+                and now - one.heard <= self.quiet
+                and _answers(claim, guards.generation)
+            )
         return count
 
     def is_able(self, member: str, chain_id: str) -> bool | None:
@@ -141,6 +148,10 @@ class Neighbours:
             elif holder in status.hears:
                 found = Through(one.member, holder, status.term)
         return found
+
+
+def _answers(claim: GuardClaim, generation: GenerationId) -> bool:
+    return claim.phase is GuardPhase.ARMED and claim.generation == generation
 
 
 def differences(hello: Hello, ours: Mapping[str, bytes]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class RollbackWatch:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], dict[bytes, tuple[int, HRS]]] = {}
-        self._found: dict[tuple[str, str], Rollback] = {}
+        self._found: dict[tuple[str, str, bytes], Rollback] = {}
 
     def see(self, member: str, chain_id: str, nonce: bytes, sequence: int, hrs: HRS | None = None) -> Rollback | None:
         """Take what a guard tells of itself; returns how it went backwards, the first time. `hrs`: its watermark.
@@ -43,16 +43,16 @@ class RollbackWatch:
         seen, highest = files.get(nonce, (0, NEVER))
         if sequence < seen or (hrs is not None and hrs < highest):
             found = Rollback(nonce, max(seen, sequence + 1), sequence)
-            return None if self._found.setdefault((member, chain_id), found) is not found else found
+            return None if self._found.setdefault((member, chain_id, nonce), found) is not found else found
         if nonce not in files and len(files) >= MAX_FILES:
             del files[next(iter(files))]
         files[nonce] = sequence, hrs if hrs is not None else highest
         return None
 
-    def found(self, member: str) -> dict[str, Rollback]:
-        """Return what was found of a replica's guards, by chain: it has to be told again when it comes back."""
-        return {chain_id: back for (one, chain_id), back in self._found.items() if one == member}
+    def found(self, member: str) -> list[tuple[str, Rollback]]:
+        """Return what was found of a replica's guards, each with its chain: it is told again when it comes back."""
+        return [(chain_id, back) for (one, chain_id, _), back in self._found.items() if one == member]
 
-    def trusts(self, member: str, chain_id: str) -> bool:
-        """Tell whether this guard's answers count: never again in this process once it has gone backwards."""
-        return (member, chain_id) not in self._found
+    def trusts(self, member: str, chain_id: str, nonce: bytes) -> bool:
+        """Tell whether this guard file's answers count: never again in this process once it has gone backwards."""
+        return (member, chain_id, nonce) not in self._found

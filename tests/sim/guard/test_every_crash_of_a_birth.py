@@ -45,7 +45,7 @@ def born_disk() -> SimulatedDisk:
 
 def start(disk: SimulatedDisk) -> Guard:
     guard = Guard(GUARD, GuardFile.open(disk, GUARD), Fuse(disk, Path("/simulated/fuse.json")), CLOCKS)
-    guard.write_marker = lambda record, members: disk.create(MARKER, repr((record.nonce, members)).encode())
+    guard.write_marker = lambda record, _previous, members: disk.create(MARKER, repr((record.nonce, members)).encode())
     return guard
 
 

@@ -358,7 +358,7 @@ class TestBlownFuses:
 
     def test_the_own_one_says_its_reason_and_what_to_do(self) -> None:
         assert "EIO. It was bound to nothing yet: mend its disk" in stuck(step(fused(unbound("node-0"))))
-        assert "EIO. It comes back by a change of generation" in stuck(step(fused(bound("node-0"))))
+        assert "EIO. It becomes a member by a change of generation" in stuck(step(fused(bound("node-0"))))
 
     def test_one_that_is_refused_says_why(self) -> None:
         refused = with_claim(unbound("node-0"), phase=GuardPhase.REFUSED, reason="it is lost")

@@ -238,7 +238,7 @@ class TestItsPartInABirth:
 
     def test_an_arming_that_fails_blows_the_fuse_and_what_it_is_bound_to_is_still_claimed(self, unbound: Setup) -> None:
         """The others may arm: this file will never be bound to anything else."""
-        unbound.guard.write_marker = lambda _record, _members: None
+        unbound.guard.write_marker = lambda _record, _previous, _members: None
         self.bind(unbound)
         agreed = unbound.guard.claim(CHAIN, KEY_HASH).agrees
         unbound.disk.write_error = disk_error()
@@ -273,7 +273,7 @@ class TestItsPartInABirth:
 
     def test_an_armed_guards_claim_is_made_anew_only_when_it_has_moved(self, one: Setup) -> None:
         claim = one.guard.claim(CHAIN, KEY_HASH, agrees=b"of long ago")
-        assert (claim.phase, claim.hrs, claim.agrees, claim.floor) == (GuardPhase.ARMED, hrs(5, 0, 3), b"", NO_FLOOR)
+        assert (claim.phase, claim.hrs, claim.floor) == (GuardPhase.ARMED, hrs(5, 0, 3), NO_FLOOR)
         assert one.guard.claim(CHAIN, KEY_HASH, agrees=b"of long ago") is claim
         one.ask(precommit(6))
         assert one.guard.claim(CHAIN, KEY_HASH).hrs == hrs(6, 0, 3)

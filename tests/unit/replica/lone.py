@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from structlog.typing import FilteringBoundLogger
@@ -14,7 +15,7 @@ from cmkms.peers.messages import Hello, HelloMember, Message, Status
 from cmkms.replica.chain import Place
 from cmkms.replica.member import PROTOCOL_VERSION, Replica
 from cmkms.replica.ports import ChainPlan, Ports, Who
-from tests.sim.cluster.hosts import Log, Measured
+from tests.sim.cluster.hosts import Measured
 from tests.unit.signing.delayed_quorum import StillClock
 
 __all__ = ["IDS", "TTL_SECONDS", "Lone"]
@@ -23,6 +24,19 @@ IDS = ("node-0", "node-1", "node-2")
 TTL_SECONDS = 0.4
 Kind = TypeVar("Kind", bound=Message)
 MEMBERS = tuple(HelloMember(name, "") for name in IDS)
+
+
+@dataclass
+class Log:
+    """Keeps the lines that the replica writes."""
+
+    lines: list[tuple[float, str, str]]
+    clock: Callable[[], float]
+
+    def _line(self, event: str, **_: object) -> None:
+        self.lines.append((self.clock(), IDS[0], event))
+
+    debug = info = warning = error = critical = _line
 
 
 class Lone:
@@ -40,7 +54,7 @@ class Lone:
             clock=lambda: self.clock.now,
             terms=MemoryTermStore(),
             random=random.Random(1),
-            log=cast("FilteringBoundLogger", Log(self.lines, IDS[0], lambda: self.clock.now)),
+            log=cast("FilteringBoundLogger", Log(self.lines, lambda: self.clock.now)),
             observer=Measured(),
             nodes=lambda: 0,
         )

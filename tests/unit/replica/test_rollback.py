@@ -20,12 +20,12 @@ def watch() -> RollbackWatch:
 def test_the_same_or_more_is_no_news(watch: RollbackWatch) -> None:
     assert watch.see("node-1", CHAIN, NONCE, 7, hrs(5, 0, 3)) is None
     assert watch.see("node-1", CHAIN, NONCE, 8, hrs(6, 0, 1)) is None
-    assert watch.trusts("node-1", CHAIN)
+    assert watch.trusts("node-1", CHAIN, NONCE)
 
 
 def test_a_lower_number_is_a_step_back(watch: RollbackWatch) -> None:
     assert watch.see("node-1", CHAIN, NONCE, 6) == Rollback(NONCE, 7, 6)
-    assert not watch.trusts("node-1", CHAIN)
+    assert not watch.trusts("node-1", CHAIN, NONCE)
 
 
 @pytest.mark.parametrize("sequence", [7, 8, 1000])
@@ -34,21 +34,28 @@ def test_a_lower_watermark_is_one_whatever_its_number(watch: RollbackWatch, sequ
     back = watch.see("node-1", CHAIN, NONCE, sequence, hrs(5, 0, 2))
     assert back is not None
     assert back.seen > back.told
-    assert not watch.trusts("node-1", CHAIN)
+    assert not watch.trusts("node-1", CHAIN, NONCE)
 
 
 def test_it_is_not_trusted_again_when_it_has_caught_up(watch: RollbackWatch) -> None:
     watch.see("node-1", CHAIN, NONCE, 6)
     assert watch.see("node-1", CHAIN, NONCE, 9, hrs(9, 0, 3)) is None
-    assert not watch.trusts("node-1", CHAIN)
+    assert not watch.trusts("node-1", CHAIN, NONCE)
+
+
+def test_a_file_made_anew_is_trusted_though_the_former_was_not(watch: RollbackWatch) -> None:
+    watch.see("node-1", CHAIN, NONCE, 6)
+    assert watch.see("node-1", CHAIN, b"m" * 16, 1, hrs(5, 0, 3)) is None
+    assert watch.trusts("node-1", CHAIN, b"m" * 16)
+    assert not watch.trusts("node-1", CHAIN, NONCE)
 
 
 def test_it_is_found_once_and_can_be_told_again(watch: RollbackWatch) -> None:
     back = watch.see("node-1", CHAIN, NONCE, 7, hrs(4, 0, 3))
     assert back is not None
     assert watch.see("node-1", CHAIN, NONCE, 8, hrs(4, 0, 3)) is None
-    assert watch.found("node-1") == {CHAIN: back}
-    assert watch.found("node-2") == {}
+    assert watch.found("node-1") == [(CHAIN, back)]
+    assert watch.found("node-2") == []
 
 
 def test_a_number_without_a_watermark_forgets_none(watch: RollbackWatch) -> None:
@@ -64,7 +71,7 @@ def test_another_replica_chain_or_file_counts_for_itself(
     watch: RollbackWatch, member: str, chain_id: str, nonce: bytes
 ) -> None:
     assert watch.see(member, chain_id, nonce, 1, hrs(1)) is None
-    assert watch.trusts(member, chain_id)
+    assert watch.trusts(member, chain_id, nonce)
 
 
 def test_it_remembers_no_more_files_than_there_can_be(watch: RollbackWatch) -> None:

@@ -36,8 +36,8 @@ def test_what_was_found_of_a_replica_is_kept_to_be_told_again() -> None:
     one.see("node-1", "other-1", NONCE, 3)
     one.see("node-1", CHAIN, NONCE, 6)
     one.see("node-1", CHAIN, NONCE, 2)
-    assert one.found("node-1") == {CHAIN: Rollback(NONCE, 7, 6)}
-    assert one.found("node-2") == {}
+    assert one.found("node-1") == [(CHAIN, Rollback(NONCE, 7, 6))]
+    assert one.found("node-2") == []
 
 
 def test_a_replica_that_makes_up_files_forgets_only_its_own() -> None:

@@ -65,11 +65,6 @@ class TestAnothersMarker:
         with pytest.raises(OperatorError, match="is lost"):
             born.open()
 
-    def test_other_members(self, born: Born) -> None:
-        born.mark(marker_of(born.marker.members[0].identity, ids=(*IDS[:2], "node-7")))
-        with pytest.raises(OperatorError, match="is lost"):
-            born.open()
-
     def test_another_replica_of_the_same_cluster(self, born: Born) -> None:
         with pytest.raises(OperatorError, match="is lost"):
             born.open(replace(born.config, id=IDS[1]))

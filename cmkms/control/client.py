@@ -1,0 +1,63 @@
+"""Asks the replica that runs with a home, by its control socket. Bounded in size and time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final, cast
+
+from cmkms.errors import OperatorError, UnavailableError
+
+__all__ = ["control"]
+
+TIMEOUT_SECONDS: Final = 5.0
+"""A replica answers within milliseconds, unless its disk hangs."""
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+_CHUNK: Final = 65536
+
+
+def control(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask, and return the answer. Raises UnavailableError where no replica answers, OperatorError where it refuses."""
+    try:
+        answer: object = json.loads(_exchange(path, json.dumps(request).encode() + b"\n"))
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise UnavailableError(
+            f"no replica runs with this home ({path} does not answer): start it, or give the home of one that runs"
+        ) from None
+    except PermissionError:
+        raise OperatorError(
+            f"{path} is not for user {os.geteuid()}: run this as the user who runs the replica"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"{path}: asking the replica failed ({error})") from error
+    if not isinstance(answer, dict):
+        raise UnavailableError(f"{path}: what answers is no cmkms of this release")
+    fields = cast("dict[str, Any]", answer)
+    if fields.get("ok") is not True:
+        raise OperatorError(str(fields.get("why", "the replica refuses, and does not say why")))
+    return fields
+
+
+def _exchange(path: Path, line: bytes) -> bytes:
+    # By the directory's descriptor: sockaddr_un holds 107 bytes, a home's path may be longer.
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(TIMEOUT_SECONDS)
+            sock.connect(f"/proc/self/fd/{directory}/{path.name}")
+            sock.sendall(line)
+            return _read(sock)
+    finally:
+        os.close(directory)
+
+
+def _read(sock: socket.socket) -> bytes:
+    data = b""
+    while len(data) <= MAX_ANSWER_BYTES:
+        more = sock.recv(_CHUNK)
+        if not more:
+            break
+        data += more
+    return data

@@ -1,0 +1,126 @@
+"""What an operator asks of a running replica: plan a change of generation, begin it, and watch it. Pure.
+
+Answers are plain values, fit for JSON; a request that makes no sense is answered with what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cmkms.guard.change_plan import NoPlan, Plan, plan_change
+from cmkms.guard.claims import GuardClaim
+from cmkms.guard.founding import Candidate
+from cmkms.guard.hrs import HRS
+from cmkms.replica.chain import ReplicaChain
+from cmkms.replica.member import Replica
+
+__all__ = ["operate"]
+
+_MAX_MEMBERS: Final = 16
+"""As many as a peer list may name."""
+
+Answer = dict[str, Any]
+
+
+def operate(replica: Replica, request: dict[str, Any]) -> Answer:
+    """Do what is asked, and answer: `ok`, and `why` where it is refused."""
+    chain_id = request.get("chain")
+    if chain_id is None and len(replica.chains) == 1:
+        (chain_id,) = replica.chains
+    chain = replica.chains.get(chain_id) if isinstance(chain_id, str) else None
+    if chain is None:
+        asked = "which chain?" if chain_id is None else f"chain {chain_id!r} is not served here:"
+        return _refused(f"{asked} this replica serves {', '.join(replica.chains)}")
+    match request.get("do"):
+        case "progress":
+            return _progress(replica, chain)
+        case "plan":
+            plan = _plan(replica, chain, request.get("members"))
+            return _refused(plan) if isinstance(plan, str) else _shown(chain, plan)
+        case "change":
+            plan = _plan(replica, chain, request.get("members"))
+            if isinstance(plan, str):
+                return _refused(plan)
+            if plan.change.after.hash.hex() != request.get("to_hash"):
+                return _refused("the guards are not as they were when this was planned; look at it once more")
+            why = replica.propose(plan.change)
+            return _refused(why) if why else _progress(replica, chain)
+        case other:
+            return _refused(f"{other!r} is nothing that this release does")
+
+
+def _plan(replica: Replica, chain: ReplicaChain, members: object) -> Plan | str:
+    """Return the plan, or why there is none."""
+    if chain.electorate is None:
+        return f"the guards of chain {chain.chain_id} are not born yet, or not known here: {chain.waiting_for}"
+    if chain.changing.under_way:
+        return f"a change is under way already: {chain.changing.why}"
+    wanted = replica.neighbours.members if members is None else _ids(members)
+    if wanted is None:
+        return "expected a list of replica ids, each once"
+    strangers = sorted(set(wanted) - set(replica.neighbours.members))
+    if strangers:
+        return f"{', '.join(strangers)}: not in the peer list ({', '.join(replica.neighbours.members)})"
+    plan = plan_change(chain.electorate, chain.previous, wanted, _candidates(replica, chain))
+    return plan.why if isinstance(plan, NoPlan) else plan
+
+
+def _ids(members: object) -> tuple[str, ...] | None:
+    if not isinstance(members, list) or not 0 < len(members) <= _MAX_MEMBERS:
+        return None
+    found = tuple(one for one in members if isinstance(one, str))
+    return found if len(found) == len(members) == len(set(found)) else None
+
+
+def _candidates(replica: Replica, chain: ReplicaChain) -> dict[str, Candidate]:
+    found = {
+        one.member: Candidate(one.member, one.identity, claim)
+        for one in replica.neighbours
+        if (claim := one.guards.get(chain.chain_id)) is not None
+    }
+    found[replica.neighbours.me] = chain.candidate
+    return found
+
+
+def _shown(chain: ReplicaChain, plan: Plan) -> Answer:
+    return {
+        "ok": True,
+        "from": plan.change.number,
+        "to": plan.change.after.number,
+        "to_hash": plan.change.after.hash.hex(),
+        "members": [member.id for member in plan.change.members],
+        "before": [member.id for member in plan.change.leaving],
+        "kept": list(plan.kept),
+        "new": list(plan.new),
+        "away": list(plan.away),
+        "dropped": list(plan.dropped),
+        "drains": not (why := chain.waiting_for),
+        "undrained": why,
+        "at": str(chain.claim.hrs),
+    }
+
+
+def _progress(replica: Replica, chain: ReplicaChain) -> Answer:
+    changing, electorate = chain.changing, chain.electorate
+    guards = {member: _words(one.claim) for member, one in _candidates(replica, chain).items()}
+    return {
+        "ok": True,
+        "chain": chain.chain_id,
+        "under_way": changing.under_way,
+        "why": changing.why or changing.forgotten,
+        "generation": 0 if electorate is None else electorate.generation.number,
+        "hash": "" if electorate is None else electorate.generation.hash.hex(),
+        "members": [] if electorate is None else [member.id for member in electorate.members],
+        "left_behind": changing.left_behind,
+        "guards": guards,
+        "waiting_for": chain.waiting_for,
+    }
+
+
+def _words(claim: GuardClaim) -> str:
+    at: HRS = claim.hrs
+    return f"{claim.phase.name.lower()}, generation {claim.generation.number}, at {at}"
+
+
+def _refused(why: str) -> Answer:
+    return {"ok": False, "why": why}
