@@ -8,21 +8,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any
 
 from tests.faults.partitions.campaign import Campaign, Plan, run
 from tests.faults.partitions.faults import FAULTS
-from tests.faults.partitions.namespaces import wrapped
-
-_INSIDE: Final = "CMKMS_PARTITIONS_INSIDE"
+from tests.faults.partitions.namespaces import again_inside, is_inside
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -47,27 +42,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Run inside, or start it there; returns the exit code: 0, 1 for a broken promise."""
     wanted = arguments(argv)
-    if os.environ.get(_INSIDE):
-        threading.Thread(target=_end_with_the_outside, daemon=True).start()
+    if is_inside():
         return _campaign(wanted)
-    try:
-        command = wrapped(sys.executable, ["-m", "tests.faults.partitions", *argv])
-    except LookupError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a command speaks
-        return 2
-    return ended(command)
-
-
-def ended(command: list[str]) -> int:
-    """Run a command that ends when this process ends, however: it reads the end of its input then."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, _INSIDE: "1"}) as inside:
-        return inside.wait()
-
-
-def _end_with_the_outside() -> None:
-    while os.read(0, 1):
-        pass
-    os._exit(3)
+    return again_inside("tests.faults.partitions", argv)
 
 
 def _campaign(wanted: argparse.Namespace) -> int:
@@ -75,7 +52,7 @@ def _campaign(wanted: argparse.Namespace) -> int:
         Plan.drawn(wanted.cycles, wanted.seed, wanted.fault or (), cut=wanted.cut, heal=wanted.heal),
         replicas=wanted.replicas,
         slack=wanted.slack,
-        program=_program(wanted.sabotage),
+        programs={f"node-{number}": _program(wanted.sabotage) for number in range(wanted.replicas)},
     )
     with tempfile.TemporaryDirectory(prefix="cmkms-partitions-") as scratch:
         directory = wanted.keep or Path(scratch)
@@ -92,7 +69,8 @@ def _campaign(wanted: argparse.Namespace) -> int:
 
 
 def _program(sabotage: str | None) -> tuple[str, ...]:
-    return (sys.executable, "-m", "tests.faults.partitions.altered", sabotage) if sabotage else ()
+    altered = ("tests.faults.partitions.altered", sabotage) if sabotage else ("cmkms",)
+    return (sys.executable, "-m", *altered)
 
 
 def summary(plan: Plan, campaign: Campaign) -> dict[str, Any]:

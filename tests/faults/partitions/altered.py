@@ -6,6 +6,7 @@ seen to catch it; what is wrong with its world is what disks and clocks do. For 
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -18,10 +19,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
-__all__ = ["DIALS", "Dials"]
+__all__ = ["DIALS", "FAILING", "Dials"]
 
 DIALS: Final = "dials="
 """Followed by the path of a file: the world is as bad as its dials say, at every moment."""
+
+FAILING: Final = -1.0
+"""A sync that takes this long fails, as on a disk that is broken."""
 
 _LAYOUT: Final = struct.Struct("<dd")
 
@@ -54,6 +58,8 @@ def _worse_world(path: Path) -> None:
     dials, sync, clock = Dials(path), os.fdatasync, time.time
 
     def slow_sync(fd: FileDescriptorLike) -> None:
+        if dials.sync_seconds == FAILING:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         time.sleep(dials.sync_seconds)
         sync(fd)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
+import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,6 +22,7 @@ from typing import Final
 
 from cmkms.harness.guard_files import read_watermark
 from cmkms.harness.node import SimulatedNode
+from cmkms.harness.signer_process import CmkmsProcess
 from cmkms.harness.values import HRS
 from tests.faults.cluster.contradictions import Outcome
 from tests.faults.partitions.distant import DistantCluster
@@ -28,7 +31,18 @@ from tests.faults.partitions.namespaces import Host, own_host
 from tests.faults.partitions.sentries import Sentries, Watch
 from tests.faults.partitions.wire import Network
 
-__all__ = ["CHAIN", "Campaign", "Cycle", "Plan", "guards_below", "open_stage", "run"]
+__all__ = [
+    "CHAIN",
+    "READY_SECONDS",
+    "Campaign",
+    "Cycle",
+    "Plan",
+    "guards_below",
+    "late",
+    "longest_silence",
+    "open_stage",
+    "run",
+]
 
 CHAIN: Final = "partition-1"
 _NODES: Final = {"sentry-0": "tcp://10.77.0.101:26659", "sentry-1": "tcp://10.77.0.102:26659"}
@@ -43,7 +57,8 @@ _POLL_SECONDS: Final = 0.1
 class Plan:
     """What to do: which faults in which order, seconds of each and of healing, and with what program.
 
-    `slack`: seconds that this machine may add to every budget, because it has other things to do.
+    `slack`: seconds that this machine may add to every budget, because it has other things to do. `programs`: what is
+    started for some replicas in the place of cmkms. `disk_bytes`: each home lies on a disk of its own of this size.
     """
 
     faults: tuple[str, ...]
@@ -52,7 +67,8 @@ class Plan:
     replicas: int = 3
     seed: int = 0
     slack: float = 1.0
-    program: tuple[str, ...] = ()
+    programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    disk_bytes: int = 0
 
     @classmethod
     def drawn(cls, cycles: int, seed: int, names: Sequence[str] = (), **given: float) -> Plan:
@@ -101,7 +117,10 @@ async def open_stage(directory: Path, plan: Plan, watch: Watch) -> AsyncGenerato
         hosts = {
             f"node-{number}": Host.make(f"node-{number}", f"10.77.0.{11 + number}") for number in range(plan.replicas)
         }
-        network = Network([own_host("nodes", *addresses), *hosts.values()], plan.seed)
+        everybody = [own_host("nodes", *addresses), *hosts.values()]
+        for host in everybody:
+            stack.callback(host.close)
+        network = Network(everybody, plan.seed)
         network.start()
         stack.callback(network.close)
         nodes = [
@@ -111,12 +130,28 @@ async def open_stage(directory: Path, plan: Plan, watch: Watch) -> AsyncGenerato
         cluster = stack.enter_context(DistantCluster(directory, CHAIN, list(_NODES.values()), hosts))
         pub_key = await asyncio.to_thread(cluster.initialise)
         for member in cluster.members:
-            cluster.replica(member).program = plan.program or cluster.replica(member).program
+            replica = cluster.replica(member)
+            replica.program = plan.programs.get(member, replica.program)
+            if plan.disk_bytes:
+                stack.callback(_unmount, await asyncio.to_thread(_move, replica, plan.disk_bytes))
         for node in nodes:
             node.knows(pub_key)
         await asyncio.to_thread(cluster.start_all)
         await asyncio.to_thread(cluster.wait_ready, READY_SECONDS)
         yield Stage(cluster, network, hosts, dict(_NODES), random.Random(plan.seed)), nodes
+
+
+def _move(replica: CmkmsProcess, size: int) -> Path:
+    """Move a home to a small disk, which is memory: only its size is of interest. Returns where it is mounted."""
+    disk = replica.home.with_name(f"{replica.home.name}-disk")
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "none", str(disk)], check=True)
+    replica.home = Path(shutil.copytree(replica.home, disk / "home"))
+    return disk
+
+
+def _unmount(disk: Path) -> None:
+    subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
 
 async def run(directory: Path, plan: Plan) -> Campaign:
@@ -159,17 +194,17 @@ async def _cycle(stage: Stage, fault: Fault, plan: Plan, watch: Watch, campaign:
     await watch.wait_signed(since=healed, seconds=RECOVERY_SECONDS + plan.slack)
     cycle = Cycle(
         fault=fault.name,
-        silence=_longest_silence(watch.moments, cut, healed),
+        silence=longest_silence(watch.moments, cut, healed),
         recovered=next((moment for moment in watch.moments if moment >= healed), time.monotonic()) - healed,
         whole=whole,
         during=during,
         after=len(watch.moments) - before - during,
     )
     campaign.cycles.append(cycle)
-    campaign.violations += [f"cycle {len(campaign.cycles)}, {fault.name}: {said}" for said in _late(cycle, fault, plan)]
+    campaign.violations += [f"cycle {len(campaign.cycles)}, {fault.name}: {said}" for said in late(cycle, fault, plan)]
 
 
-def _late(cycle: Cycle, fault: Fault, plan: Plan) -> list[str]:
+def late(cycle: Cycle, fault: Fault, plan: Plan) -> list[str]:
     """Which promises to go on were broken in this cycle."""
     found: list[str] = []
     budget = fault.budget(plan.replicas)
@@ -184,7 +219,7 @@ def _late(cycle: Cycle, fault: Fault, plan: Plan) -> list[str]:
     return found
 
 
-def _longest_silence(moments: Sequence[float], cut: float, healed: float) -> float:
+def longest_silence(moments: Sequence[float], cut: float, healed: float) -> float:
     """Of the silences that began, or lasted, between `cut` and `healed`, the longest, from `cut` on."""
     ends = (*moments, time.monotonic())
     return max(

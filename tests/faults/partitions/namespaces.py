@@ -13,17 +13,21 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
+import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Host", "own_host", "why_not", "wrapped"]
+__all__ = ["Host", "again_inside", "is_inside", "own_host", "why_not"]
 
 _TUN: Final = Path("/dev/net/tun")
 _DEVICE: Final = "wire0"
 _NETWORK_BITS: Final = 24
 _PROBE_SECONDS: Final = 10.0
+
+_INSIDE: Final = "TEST_NAMESPACES_INSIDE"
 
 _CLONE_NEWNET: Final = 0x40000000
 _TUNSETIFF: Final = 0x400454CA
@@ -45,13 +49,30 @@ fcntl.ioctl(wire, {_TUNSETIFF}, struct.pack("16sH22x", b"{_DEVICE}", {_IFF_TUN |
 """
 
 
-def wrapped(python: str, arguments: Sequence[str]) -> list[str]:
-    """The command that runs `python ARGUMENTS` in new namespaces. Raises LookupError with `why_not`."""
+def again_inside(module: str, arguments: Sequence[str]) -> int:
+    """Run `python -m MODULE ARGUMENTS` in new namespaces; returns its exit code, 2 where this machine has none."""
     for flags in (_AS_NOBODY, ()):
-        command = [*_UNSHARE, *flags, python]
+        command = [*_UNSHARE, *flags, sys.executable]
         if _probe(command) is None:
-            return [*command, *arguments]
-    raise LookupError(why_not(python))
+            whole = [*command, "-m", module, *arguments]
+            with subprocess.Popen(whole, stdin=subprocess.PIPE, env={**os.environ, _INSIDE: "1"}) as inside:
+                return inside.wait()
+    print(why_not(sys.executable), file=sys.stderr)  # noqa: T201 - a command speaks
+    return 2
+
+
+def is_inside() -> bool:
+    """Whether this program was run by `again_inside`. If so it ends from now on when the one outside does, however."""
+    if not os.environ.get(_INSIDE):
+        return False
+    threading.Thread(target=_end_with_the_outside, daemon=True).start()
+    return True
+
+
+def _end_with_the_outside() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(3)
 
 
 def why_not(python: str) -> str:
@@ -101,6 +122,11 @@ class Host:
         with _back_again():
             _checked(_libc.setns(self.namespace, _CLONE_NEWNET))
             yield
+
+    def close(self) -> None:
+        """End its wire, and with it its interface. Its namespace goes when nobody is in it any more."""
+        os.close(self.wire)
+        os.close(self.namespace)
 
     def plug(self, *, up: bool) -> None:
         """Pull the plug of the host's interface, or put it in again: the host itself notices, unlike with a cut."""
