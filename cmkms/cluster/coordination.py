@@ -264,6 +264,8 @@ class Coordination:
         """Refuse what is well formed, and still nothing that a member would say. Raises PeerError."""
         if isinstance(message, InstallView | ShareView):
             View.decode(message.view)
+        if isinstance(message, AppendEntries) and not self._engine.has_room_for(message):
+            raise PeerError(f"{member}: fills the log with what it never commits")
         newest = 0 if isinstance(message, ShareView) else message.term
         if isinstance(message, AnswerPreVote):
             newest = max(newest, message.own_term)

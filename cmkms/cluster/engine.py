@@ -35,6 +35,9 @@ __all__ = ["Engine", "EngineOwner"]
 _MAX_LOG: Final = 1024
 """Entries that may wait for a majority; beyond, nothing new is proposed until they are through."""
 
+_MAX_FOLLOWED: Final = 2 * _MAX_LOG
+"""Entries that a follower's log may have: those that wait, those that are not yet compacted, and one message more."""
+
 _PATIENCE_WITH_RESETS: Final = 2
 """Rejections in a row after which a follower gets the whole view, instead of one earlier entry a heartbeat."""
 
@@ -106,6 +109,13 @@ class Engine:
     def has_room(self) -> bool:
         """Whether the log takes proposals: too many may be waiting for a majority."""
         return len(self._journal) < _MAX_LOG
+
+    def has_room_for(self, message: AppendEntries) -> bool:
+        """Whether the log takes these entries: an honest leader has no more of them than it may leave uncommitted."""
+        first, end = self._journal.first_index, self._journal.end.index
+        if not first <= message.previous_index <= end:
+            return True  # they are not put into the log
+        return message.previous_index - first + len(message.entries) < _MAX_FOLLOWED
 
     def tick(self) -> None:
         """Let time pass: heartbeats, commits, compaction."""

@@ -199,12 +199,15 @@ def _is_json(data: bytearray) -> bool:
 
 
 def _holder(document: object, random: Random) -> object:
-    """Some object or array of a document, at any depth."""
+    """Some object or array of a document, at any depth: here half of the time, else below."""
+    deeper = _holders_in(document)
+    return _holder(random.choice(deeper), random) if deeper and random.random() < 0.5 else document
+
+
+def _holders_in(document: object) -> list[object]:
     within: list[object] = []
     if isinstance(document, dict):
         within = list(cast("dict[str, object]", document).values())
     elif isinstance(document, list):
         within = cast("list[object]", document)
-    deeper: list[object] = [one for one in within if isinstance(one, (dict, list))]
-    # Here half of the time, else below.
-    return _holder(random.choice(deeper), random) if deeper and random.random() < 0.5 else document
+    return [one for one in within if isinstance(one, (dict, list))]

@@ -7,16 +7,37 @@ import json
 
 import pytest
 
-from cmkms.errors import SecretFileError
+from cmkms.cluster import codec as raft
+from cmkms.errors import PeerError, SecretFileError
 from cmkms.guard.claims import short_reason
 from cmkms.guard.fuse import read_fuse
 from cmkms.keys import load_key_file
 from cmkms.keys.ed25519 import Ed25519Key
 from tests.fuzz.scratch import laid, site
+from tests.unit.cluster.test_strangers import settled
 from tests.unit.guard.world import CHAIN
 
 _KEY = Ed25519Key(bytes(range(32)))
 _SECRET = base64.b64encode(_KEY.expose_secret()).decode()
+
+
+def test_a_leader_that_never_commits_does_not_fill_the_memory_of_its_followers() -> None:
+    """Entries of 15 KiB were put into the log without an end: 13 MB a second, for as long as they came."""
+    world = settled()
+    follower, term = world["node-0"], world["node-0"].term + 1
+    previous = follower._engine.end.index
+    follower.received("node-2", raft.encode(raft.AppendEntries(term, 1.0, 1, previous, follower._engine.end.term, ())))
+    entry = raft.Entry(term, b"\x00")
+    entries = 0
+    with pytest.raises(PeerError, match="never commits"):
+        for _ in range(10):
+            end = follower._engine.end
+            batch = raft.AppendEntries(term, 1.0, 1, end.index, end.term, (entry,) * raft.MAX_ENTRIES)
+            follower.received("node-2", raft.encode(batch))
+            entries += raft.MAX_ENTRIES
+    assert 0 < entries < 3 * raft.MAX_ENTRIES
+    world.run_until(lambda: world.holder is not None, 5)
+    assert world.holder is not None
 
 
 def _refusal(document: object) -> str:
