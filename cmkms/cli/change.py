@@ -40,7 +40,7 @@ def change(
 ) -> None:
     """Change which guards sign for a chain: after a lost guard or machine, to grow, to shrink.
 
-    Run it on any replica, while the signers run. New members must be there: started, with the same peer list, and, on
+    Run it on a replica that signs, while all run. New members must be there: started, with the same peer list, and, on
     a replica that had a guard before, with that guard given up (`cmkms guard replace`). The nodes stay connected; what
     they ask meanwhile waits for a moment. Interrupted, it goes on by itself; run it again to see how far it is.
     """

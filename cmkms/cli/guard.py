@@ -145,7 +145,7 @@ def replace(
     A replica that signs alone: you say what the old guard can no longer tell, how far this key has signed. If you say
     less than is true, the key can sign twice. Look at the chain: a height above its newest block is safe.
 
-    One of several: the old guard is given up. Start the replica again, and run `cmkms cluster change` on any replica:
+    One of several: the old guard is given up. Start the replica again, and run `cmkms cluster change` on one that signs:
     the others tell the new guard where to begin.
     """
     from cmkms.cli.offline import load_one_chain
@@ -193,7 +193,7 @@ def _give_up(site: GuardSite, confirm: str | None) -> None:
     kept = give_up_guard(site, PosixDisk())
     for path in kept:
         typer.echo(f"kept: {path}")
-    typer.echo(f"{chain}: given up. Start this replica, then run on any one: cmkms cluster change {chain}")
+    typer.echo(f"{chain}: given up. Start this replica; then, on one that signs: cmkms cluster change {chain}")
 
 
 def _show_plan(chain: str, plan: Replacement) -> None:

@@ -88,8 +88,8 @@ class Stuck:
 
 
 _CHANGE_OF_GENERATION: Final = (
-    "It becomes a member by a change of generation: run `cmkms cluster change` on any replica. Until then the others "
-    "go on without it, as long as they are a majority"
+    "It becomes a member by a change of generation: run `cmkms cluster change` on a replica that signs. Until then the "
+    "others go on without it, as long as they are a majority"
 )
 
 FoundingStep = Wait | Agree | Bind | Arm | Born | Stuck
@@ -233,7 +233,7 @@ class _Founding:
             return ""
         return (
             f"{_are(armed)} armed in generation {self._others[armed[0]].claim.generation}, of which the guard file of "
-            f"{self._mine.member_id} is no member: it was lost, restored or made anew since. {_CHANGE_OF_GENERATION}"
+            f"{self._mine.member_id} is no member: it is new, or was lost or made anew since. {_CHANGE_OF_GENERATION}"
         )
 
     def _bound_elsewhere(self, generation: GenerationId, digest: bytes) -> str:

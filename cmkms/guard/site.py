@@ -58,7 +58,7 @@ class GuardSite:
             home, chain = quote(str(self.home.path)), quote(self.chain_id)
             return (
                 f"stop this replica, run `cmkms guard replace --home {home} {chain}` here, start it again, and run "
-                f"`cmkms cluster change {chain}` on any replica. Until then the others go on without this guard, as "
+                f"`cmkms cluster change {chain}` on one that signs. Until then the others go on without this guard, as "
                 f"long as they are a majority"
             )
         return (

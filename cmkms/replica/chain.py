@@ -271,7 +271,7 @@ class ReplicaChain:
             return ""
         match claim.phase:
             case GuardPhase.UNBOUND:
-                return "it is of no generation: it was lost, restored or made anew since the others were born"
+                return "it is of no generation: new, or made anew; `cmkms cluster change` makes it a member"
             case GuardPhase.REFUSED | GuardPhase.FUSED:
                 return claim.reason or claim.phase.name.lower()
             case GuardPhase.BOUND | GuardPhase.ARMED:
@@ -374,7 +374,8 @@ class ReplicaChain:
             # The own guard does not answer, but who the others are is known: they can be asked.
             self._born(marker.generation, marker.previous, marker.members)
         elif isinstance(self._place.guard, JoiningGuard):
-            self._say("this guard joins by a change of generation: run `cmkms cluster change`", progress=False)
+            why = "this guard joins by a change of generation: run `cmkms cluster change` on a replica that signs"
+            self._say(why, progress=False)
 
     def _born(self, generation: GenerationId, previous: bytes, members: tuple[Member, ...]) -> None:
         if self.majority is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from cmkms.guard.change_plan import NoPlan, Plan, plan_change
-from cmkms.guard.claims import GuardClaim
+from cmkms.guard.claims import GuardClaim, GuardPhase
 from cmkms.guard.founding import Candidate
 from cmkms.guard.hrs import HRS
 from cmkms.replica.chain import ReplicaChain
@@ -52,7 +52,10 @@ def operate(replica: Replica, request: dict[str, Any]) -> Answer:
 def _plan(replica: Replica, chain: ReplicaChain, members: object) -> Plan | str:
     """Return the plan, or why there is none."""
     if chain.electorate is None:
-        return f"the guards of chain {chain.chain_id} are not born yet, or not known here: {chain.waiting_for}"
+        armed = [one.member for one in replica.neighbours if _is_armed(one.guards.get(chain.chain_id))]
+        if armed:
+            return f"this replica is no member yet, and cannot tell who is: run this on {' or '.join(armed)}"
+        return f"the guards of chain {chain.chain_id} are not born yet: {chain.waiting_for}"
     if chain.changing.under_way:
         return f"a change is under way already: {chain.changing.why}"
     wanted = replica.neighbours.members if members is None else _ids(members)
@@ -63,6 +66,10 @@ def _plan(replica: Replica, chain: ReplicaChain, members: object) -> Plan | str:
         return f"{', '.join(strangers)}: not in the peer list ({', '.join(replica.neighbours.members)})"
     plan = plan_change(chain.electorate, chain.previous, wanted, _candidates(replica, chain))
     return plan.why if isinstance(plan, NoPlan) else plan
+
+
+def _is_armed(claim: GuardClaim | None) -> bool:
+    return claim is not None and claim.phase is GuardPhase.ARMED
 
 
 def _ids(members: object) -> tuple[str, ...] | None:
