@@ -27,9 +27,20 @@ from tests.faults.kills.places import Place
 from tests.faults.kills.replicas import KilledCluster
 from tests.faults.kills.strikes import WITHOUT_BIRTH, Strikes
 
-__all__ = ["CondemnedError", "Goal", "InvalidRunError", "Stage", "Tally", "campaign", "judged", "made_cluster", "stage"]
+__all__ = [
+    "CondemnedError",
+    "Goal",
+    "InvalidRunError",
+    "Stage",
+    "Tally",
+    "campaign",
+    "check_disks_and_logs",
+    "judged",
+    "made_cluster",
+    "stage",
+]
 
-AFTER_HEALING: Final = 15.0
+AFTER_HEALING: Final = 30.0
 """Seconds for the chain to go on once everything runs again; the most of it is for a machine with other work."""
 
 _BEFORE, _AFTER = 5, 3
@@ -172,8 +183,7 @@ def made_cluster(directory: Path, *addresses: str) -> KilledCluster:
 
 class _Rounds:
     def __init__(self, on: Stage, load: Load, strikes: Strikes, rng: random.Random) -> None:
-        self._cluster = on.cluster
-        self._released = on.released
+        self._on = on
         self._load = load
         self._rng = rng
         self.strikes = strikes
@@ -187,7 +197,9 @@ class _Rounds:
                 await strike()
             await self.strikes.settle()
             await self._chain_goes_on(_AFTER)
-            self._check()
+            if self.strikes.failures:
+                raise CondemnedError(*self.strikes.failures)
+            check_disks_and_logs(self._on)
             self.done += 1
 
     def _reached(self, goal: Goal) -> bool:
@@ -207,19 +219,20 @@ class _Rounds:
         if not await self._load.signatures(steps, AFTER_HEALING):
             raise CondemnedError(
                 f"not {steps} more steps signed with each {AFTER_HEALING:g} s to wait, after {self.done} rounds, "
-                f"{self.strikes.kills} kills, {self.strikes.harm}, at {self._released.highest}",
+                f"{self.strikes.kills} kills, {self.strikes.harm}, at {self._on.released.highest}",
                 *self.strikes.failures,
-                await asyncio.to_thread(self._cluster.logs),
+                await asyncio.to_thread(self._on.cluster.logs),
             )
 
-    def _check(self) -> None:
-        """Look at what each replica has on its disk and in its log. Raises CondemnedError."""
-        released = self._released.highest
-        held = self._cluster.held_by_a_majority()
-        reasons = [f"signed at {released}, and a majority holds {held} on disk"] if held < released else []
-        for replica in self._cluster.replicas:
-            reasons += [f"{replica.id}: {line}" for line in replica.new_trouble()]
-            if replica.fused:
-                reasons.append(f"{replica.id}: its fuse is blown")
-        if reasons or self.strikes.failures:
-            raise CondemnedError(*reasons, *self.strikes.failures)
+
+def check_disks_and_logs(on: Stage) -> None:
+    """Look at what each replica has on its disk and in its log since the last look. Raises CondemnedError."""
+    released = on.released.highest
+    held = on.cluster.held_by_a_majority()
+    reasons = [f"signed at {released}, and a majority holds {held} on disk"] if held < released else []
+    for replica in on.cluster.replicas:
+        reasons += [f"{replica.id}: {line}" for line in replica.new_trouble()]
+        if replica.fused:
+            reasons.append(f"{replica.id}: its fuse is blown")
+    if reasons:
+        raise CondemnedError(*reasons)
