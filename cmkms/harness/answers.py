@@ -56,6 +56,11 @@ class Signed:
     answered: Vote | Proposal
     skips_extension: bool
 
+    @property
+    def highest(self) -> HRS:
+        """The highest place that the signature can be for."""
+        return max(self.asked.hrs, self.answered.hrs)
+
     def claimed(self) -> bytes:
         """The asked message at the answered time: what a node takes the signature to be over."""
         return _sign_bytes(self.chain_id, self.asked, self.answered)
@@ -85,6 +90,11 @@ class Unsigned:
     outcome: Outcome
     leaked: bytes = b""
     said: str = ""
+
+    @property
+    def highest(self) -> HRS:
+        """The place asked for."""
+        return self.asked.hrs
 
     def sign_bytes(self) -> bytes:
         """What was asked to be signed."""

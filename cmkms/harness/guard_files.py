@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cmkms.harness.answers import Released, read_answer
+from cmkms.harness.observation import Observation
 from cmkms.harness.values import HRS
 
-__all__ = ["Watermark", "read_watermark"]
+__all__ = ["Watermark", "check_guards", "read_watermark"]
 
 _BLOCK_BYTES: Final = 4096
 _RECORD_BYTES: Final = 512
@@ -127,3 +129,52 @@ def _short_text(field: bytes) -> str | None:
         return None if text is None else text.decode("ascii")
     except UnicodeDecodeError:
         return None
+
+
+def check_guards(
+    files: Mapping[str, bytes | None], observations: Iterable[Observation], *, members: int | None = None
+) -> list[str]:
+    """What is wrong with the guards of one chain after a run; nothing if a majority stands where it has to.
+
+    `files` is what lies on each replica's disk, None for nothing. A guard stands at or above the highest place at which
+    a signature was released if it is above, or there with the very bytes that were released, or sealed there.
+    `members` is the number of guards in the generation; left out, every file is one. A nonce counts once: a file that
+    was copied is one guard.
+    """
+    found = {name: None if data is None else read_watermark(data) for name, data in files.items()}
+    chains = {mark.chain_id for mark in found.values() if mark is not None}
+    highest = _highest_released(observations, chains)
+    if highest is None:
+        return []
+    standing = {mark.nonce for mark in found.values() if mark is not None and _stands(mark, highest)}
+    of = len(files) if members is None else members
+    if len(standing) > of // 2:
+        return []
+    where = ", ".join(f"{name} {_describe(mark, highest)}" for name, mark in sorted(found.items()))
+    count = f"{len(standing)} of {of} guards stand there or above, by their nonces"
+    return [f"a signature was released at {highest.hrs}, and {count}: {where}"]
+
+
+def _highest_released(observations: Iterable[Observation], chains: set[str]) -> Released | None:
+    """The highest message under a good signature; without any guard that says its chain, of whatever chain."""
+    highest: Released | None = None
+    for seen in observations:
+        answer = read_answer(seen)
+        if answer is not None and (not chains or answer.chain_id in chains) and answer.highest > _place(highest):
+            highest = max([highest, *answer.released()], key=_place)
+    return highest
+
+
+def _place(message: Released | None) -> HRS:
+    return HRS(0, 0, 0) if message is None else message.hrs
+
+
+def _stands(mark: Watermark, highest: Released) -> bool:
+    return mark.hrs > highest.hrs or (mark.hrs == highest.hrs and mark.sign_bytes in {None, highest.sign_bytes})
+
+
+def _describe(mark: Watermark | None, highest: Released) -> str:
+    if mark is None:
+        return "cannot be read"
+    other = " over other bytes" if mark.hrs == highest.hrs and not _stands(mark, highest) else ""
+    return f"at {mark.hrs}{other} (generation {mark.generation}, nonce {mark.nonce.hex()[:8]})"

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
+from cmkms.harness.guard_files import check_guards
+from cmkms.harness.observation import Observation
 from cmkms.harness.peer_proxies import PeerProxies
 from cmkms.harness.replica_status import ReplicaStatus
 from cmkms.harness.signer_process import CmkmsProcess, SignerProcessError, run_cmkms
@@ -201,6 +203,15 @@ class CmkmsCluster:
             waits = f"waits for: {statuses[member].waiting_for or 'nothing'}" if member in statuses else "no status"
             parts.append(f"--- {member} (exit code {replica.exit_code}, {waits}):\n{replica.log_tail()}")
         return "\n".join(parts)
+
+    def guard_files(self) -> dict[str, bytes | None]:
+        """What lies on each replica's disk for the chain, whether it runs or not; None where there is no guard."""
+        paths = {member: replica.guard_file for member, replica in self._replicas.items()}
+        return {member: path.read_bytes() if path.exists() else None for member, path in paths.items()}
+
+    def check_guards(self, observations: Iterable[Observation]) -> list[str]:
+        """What is wrong with the guards after all that was observed; nothing if a majority stands where it has to."""
+        return check_guards(self.guard_files(), observations)
 
     # ------------------------------------------------------------------------------------------------- harming it
 

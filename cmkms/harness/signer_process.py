@@ -138,6 +138,11 @@ class CmkmsProcess:
         """Where its consensus key is expected."""
         return self.home / "priv" / "priv_validator_key.json"
 
+    @property
+    def guard_file(self) -> Path:
+        """Where the guard of its chain lies."""
+        return self.home / "data" / self.chain_id / "guard"
+
     def initialise(self, key_file: Path | None = None) -> bytes:
         """Make the home, and a new consensus key, or take that of `key_file` (CometBFT's form) over.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cmkms.harness.node import SimulatedNode
+from cmkms.harness.node import SimulatedNode, witnesses
+from cmkms.harness.observation import Observation
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster
 from tests.faults.cluster.replicas import CHAIN, READY, make_cluster
@@ -21,17 +22,24 @@ def oracle() -> Oracle:
 
 
 @pytest.fixture
-async def node(oracle: Oracle) -> AsyncIterator[SimulatedNode]:
-    async with SimulatedNode("tcp://127.0.0.1:0", CHAIN, witness=oracle) as node:
+def seen() -> list[Observation]:
+    """All that the node asked, and what came of it."""
+    return []
+
+
+@pytest.fixture
+async def node(oracle: Oracle, seen: list[Observation]) -> AsyncIterator[SimulatedNode]:
+    async with SimulatedNode("tcp://127.0.0.1:0", CHAIN, witness=witnesses(oracle, seen.append)) as node:
         yield node
 
 
 @pytest.fixture
-async def unborn(tmp_path: Path, node: SimulatedNode) -> AsyncIterator[CmkmsCluster]:
-    """Three homes, and nothing that runs."""
+async def unborn(tmp_path: Path, node: SimulatedNode, seen: list[Observation]) -> AsyncIterator[CmkmsCluster]:
+    """Three homes, and nothing that runs. At the end a majority of their guards holds what was released."""
     with await asyncio.to_thread(make_cluster, tmp_path, node.address) as cluster:
         node.knows(cluster.replica("node-0").pub_key())
         yield cluster
+    assert cluster.check_guards(seen) == []
 
 
 @pytest.fixture

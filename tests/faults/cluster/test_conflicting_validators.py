@@ -119,9 +119,11 @@ async def test_no_two_messages_are_signed_at_one_place_and_the_cluster_recovers(
         record_property("seconds_to_recover", round(time.monotonic() - healed, 2))
         await asyncio.to_thread(cluster.wait_ready, READY)
         said = [event for member in cluster.members for event in events(cluster.replica(member))]
-    verdict = judge(read_observations(recording), [CHAIN])
+    observations = list(read_observations(recording))
+    verdict = judge(observations, [CHAIN])
     print(f"{outcomes}, {harm.done}, {verdict.signed} signatures, {verdict.refused} refused")  # noqa: T201 - the figures
     assert verdict.violations == []
+    assert cluster.check_guards(observations) == []
     assert verdict.signed > 3 * seconds
     assert verdict.unreadable == 0
     assert [event for event in said if event["level"] == "critical"] == []

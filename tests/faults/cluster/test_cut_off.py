@@ -14,6 +14,7 @@ import pytest
 from cmkms.harness.chain import ChainPlan, StepSigned, run_chain
 from cmkms.harness.latency import longest_gap
 from cmkms.harness.node import SimulatedNode
+from cmkms.harness.observation import Observation
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster
 from tests.faults.cluster.replicas import READY, eventually, make_cluster
@@ -51,13 +52,14 @@ class Signing:
 
 
 @pytest.fixture
-async def apart(tmp_path: Path, node: SimulatedNode) -> AsyncIterator[CmkmsCluster]:
-    """Three replicas that reach each other through proxies."""
+async def apart(tmp_path: Path, node: SimulatedNode, seen: list[Observation]) -> AsyncIterator[CmkmsCluster]:
+    """Three replicas that reach each other through proxies. At the end their guards are judged."""
     with await asyncio.to_thread(make_cluster, tmp_path, node.address, peer_proxies=True) as cluster:
         node.knows(cluster.replica("node-0").pub_key())
         cluster.start_all()
         await asyncio.to_thread(cluster.wait_ready, READY)
         yield cluster
+    assert cluster.check_guards(seen) == []
 
 
 @pytest.fixture
