@@ -110,7 +110,7 @@ class Campaign:
 
 
 @asynccontextmanager
-async def open_stage(directory: Path, plan: Plan, watch: Watch) -> AsyncGenerator[tuple[Stage, list[SimulatedNode]]]:
+async def open_stage(directory: Path, plan: Plan, watch: Watch) -> AsyncGenerator[Stage]:
     """Hosts, wires, nodes, and a cluster that signs. This thread's own namespace becomes that of the nodes."""
     async with AsyncExitStack() as stack:
         addresses = [node.removeprefix("tcp://").partition(":")[0] for node in _NODES.values()]
@@ -138,7 +138,7 @@ async def open_stage(directory: Path, plan: Plan, watch: Watch) -> AsyncGenerato
             node.knows(pub_key)
         await asyncio.to_thread(cluster.start_all)
         await asyncio.to_thread(cluster.wait_ready, READY_SECONDS)
-        yield Stage(cluster, network, hosts, dict(_NODES), random.Random(plan.seed)), nodes
+        yield Stage(cluster, network, hosts, tuple(nodes), random.Random(plan.seed))
 
 
 def _move(replica: CmkmsProcess, size: int) -> Path:
@@ -157,8 +157,8 @@ def _unmount(disk: Path) -> None:
 async def run(directory: Path, plan: Plan) -> Campaign:
     """Carry the plan out. Files go into `directory`, the recording of every answer among them."""
     watch, campaign = Watch(CHAIN, directory / "answers.jsonl"), Campaign()
-    async with open_stage(directory, plan, watch) as (stage, nodes):
-        sentries = Sentries(nodes, random.Random(plan.seed + 1))
+    async with open_stage(directory, plan, watch) as stage:
+        sentries = Sentries(stage.nodes, random.Random(plan.seed + 1))
         asking = asyncio.create_task(sentries.play())
         try:
             for name in plan.faults:

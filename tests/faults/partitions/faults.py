@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from cmkms.harness.node import SimulatedNode
 from tests.faults.partitions.distant import DistantCluster
 from tests.faults.partitions.namespaces import Host
 from tests.faults.partitions.wire import FOUL, Network
@@ -33,6 +34,9 @@ NODE_READ_SECONDS: Final = 5.0
 """A node's own patience with the signer that it is connected to, as with one that does not end its handshake."""
 
 _FIVE: Final = 5
+_ARRANGED_SECONDS: Final = 5.0
+_REDIALLED_SECONDS: Final = 0.2
+"""A replica that was hung up on dials again within 0.4 s; others wait in the backlog."""
 
 AMONG_REPLICAS_SECONDS: Final = max(TAKEOVER_SECONDS, SILENT_LINK_SECONDS) + SENT_ON_SECONDS
 """Until a signature comes when replicas are cut off from each other, and nodes reach all of them. An election, and a
@@ -44,12 +48,12 @@ then for a handshake on a connection of their backlog that died."""
 
 @dataclass(slots=True)
 class Stage:
-    """What a fault plays on. `nodes` are the addresses of the validator's nodes, as the replicas dial them."""
+    """What a fault plays on: replicas, the network between their hosts, and the nodes of the validator."""
 
     cluster: DistantCluster
     network: Network
     hosts: dict[str, Host]
-    nodes: dict[str, str]
+    nodes: tuple[SimulatedNode, ...]
     rng: random.Random
 
     def address(self, member: str) -> str:
@@ -62,7 +66,7 @@ class Stage:
 
     def node_hosts(self) -> tuple[str, ...]:
         """The addresses of the nodes' hosts."""
-        return tuple(address.removeprefix("tcp://").partition(":")[0] for address in self.nodes.values())
+        return tuple(address.removeprefix("tcp://").partition(":")[0] for address in self._node_addresses())
 
     def peers(self, member: str) -> tuple[str, ...]:
         """The addresses of the other replicas."""
@@ -78,8 +82,35 @@ class Stage:
 
     async def server(self) -> str:
         """A replica that one of the nodes is connected to; anybody, where that is none."""
-        node = self.rng.choice(tuple(self.nodes.values()))
+        node = self.rng.choice(self._node_addresses())
         return await asyncio.to_thread(self.cluster.connected_to, node) or self.rng.choice(self.cluster.members)
+
+    async def holder_apart(self) -> str:
+        """Who holds the lease, once the first node is connected to it and the others are not.
+
+        Where that does not come about in time, the fault falls as it falls.
+        """
+        ends = time.monotonic() + _ARRANGED_SECONDS
+        holder = await self.holder()
+        while time.monotonic() < ends:
+            holder = await self.holder()
+            serving = [
+                await asyncio.to_thread(self.cluster.connected_to, address) for address in self._node_addresses()
+            ]
+            wrong = [
+                node
+                for number, (node, server) in enumerate(zip(self.nodes, serving, strict=True))
+                if (server == holder) is not (number == 0)
+            ]
+            if not wrong:
+                break
+            for node in wrong:
+                await node.endpoint.hang_up()
+            await asyncio.sleep(_REDIALLED_SECONDS)
+        return holder
+
+    def _node_addresses(self) -> tuple[str, ...]:
+        return tuple(node.address for node in self.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +160,8 @@ async def _leader(stage: Stage, seconds: float) -> None:
 
 
 async def _leader_among_replicas(stage: Stage, seconds: float) -> None:
-    """The lease holder reaches the nodes, but no replica."""
-    leader = await stage.holder()
+    """The lease holder reaches the nodes, but no replica. One node is connected to it, the other one is not."""
+    leader = await stage.holder_apart()
     stage.network.cut_both([stage.address(leader)], stage.peers(leader))
     await asyncio.sleep(seconds)
 

@@ -158,8 +158,8 @@ async def _drill(directory: Path, case: Case, seed: int) -> AsyncGenerator[Drill
         for number, member in enumerate(dials)
     }
     plan = Plan((), seed=seed, programs=programs, disk_bytes=case.disk_bytes)
-    async with open_stage(directory, plan, watch) as (stage, nodes):
-        drill = Drill(stage, nodes[0], dials)
+    async with open_stage(directory, plan, watch) as stage:
+        drill = Drill(stage, stage.nodes[0], dials)
         drill.begin()
         try:
             yield drill

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Host", "again_inside", "is_inside", "own_host", "why_not"]
+__all__ = ["DEVICE", "Host", "again_inside", "is_inside", "own_host", "why_not"]
 
 _TUN: Final = Path("/dev/net/tun")
-_DEVICE: Final = "wire0"
+DEVICE: Final = "wire0"
 _NETWORK_BITS: Final = 24
 _PROBE_SECONDS: Final = 10.0
 
@@ -45,7 +45,7 @@ _AS_NOBODY: Final = ("--user", "--map-root-user")
 _PROBE: Final = f"""
 import fcntl, os, struct
 wire = os.open({str(_TUN)!r}, os.O_RDWR)
-fcntl.ioctl(wire, {_TUNSETIFF}, struct.pack("16sH22x", b"{_DEVICE}", {_IFF_TUN | _IFF_NO_PI}))
+fcntl.ioctl(wire, {_TUNSETIFF}, struct.pack("16sH22x", b"{DEVICE}", {_IFF_TUN | _IFF_NO_PI}))
 """
 
 
@@ -131,17 +131,17 @@ class Host:
     def plug(self, *, up: bool) -> None:
         """Pull the plug of the host's interface, or put it in again: the host itself notices, unlike with a cut."""
         with self.inside():
-            _ip("link", "set", _DEVICE, "up" if up else "down")
+            _ip("link", "set", DEVICE, "up" if up else "down")
 
 
 def own_host(name: str, *addresses: str) -> Host:
     """Make the namespace that this thread is in a host. Raises OSError, CalledProcessError."""
     wire = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.ioctl(wire, _TUNSETIFF, struct.pack("16sH22x", _DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
+    fcntl.ioctl(wire, _TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
     _ip("link", "set", "lo", "up")
     for address in addresses:
-        _ip("address", "add", f"{address}/{_NETWORK_BITS}", "dev", _DEVICE)
-    _ip("link", "set", _DEVICE, "up")
+        _ip("address", "add", f"{address}/{_NETWORK_BITS}", "dev", DEVICE)
+    _ip("link", "set", DEVICE, "up")
     return Host(name, addresses, _current(), wire)
 
 
