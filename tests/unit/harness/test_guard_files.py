@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from cmkms.harness.guard_files import read_watermark
+from cmkms.harness.guard_files import check_guards, read_watermark
 from cmkms.harness.values import HRS
 from tests.unit.harness.guard_file import BLOCK, CHAIN, Record, blank, guard_file
+from tests.unit.harness.hand_made import CHAIN as HAND_MADE
+from tests.unit.harness.hand_made import KEY, exchange, precommit, prevote, refused, sign_bytes
 
 OLD = Record(sequence=6, height=5, step=2, sign_bytes=b"old")
 NEW = Record(sequence=7, height=5, round=1, step=3, sign_bytes=b"new", flags=1 | 4)
@@ -58,12 +60,12 @@ def test_a_file_without_a_sound_record_or_of_another_size_says_nothing(data: byt
     assert read_watermark(data) is None
 
 
-@pytest.mark.parametrize("byte", range(512))
-def test_one_changed_byte_makes_a_record_unsound(byte: int) -> None:
-    record = bytearray(NEW.encoded())
-    record[byte] ^= 1
+def test_one_changed_byte_anywhere_makes_a_record_unsound() -> None:
+    for byte in range(512):
+        record = bytearray(NEW.encoded())
+        record[byte] ^= 1
 
-    assert read_watermark(guard_file(bytes(record))) is None
+        assert read_watermark(guard_file(bytes(record))) is None, f"byte {byte}"
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,77 @@ def test_one_changed_byte_makes_a_record_unsound(byte: int) -> None:
 )
 def test_a_good_checksum_does_not_make_a_record_of_anything(record: Record) -> None:
     assert read_watermark(guard_file(record)) is None
+
+
+class TestAfterARun:
+    """The highest signature that was released stands on a majority of disks."""
+
+    SEEN = (exchange((0, 1), prevote(4)), exchange((2, 3), precommit(5)), exchange((4, 5), prevote(5)))
+    HOLDS = Record(height=5, step=3, sign_bytes=sign_bytes(precommit(5)), chain=HAND_MADE.encode())
+
+    def disks(self, *records: Record | None) -> dict[str, bytes | None]:
+        """Three disks with a guard each, or none, every one with a nonce of its own."""
+        return {
+            f"node-{number}": None if record is None else guard_file(replace(record, nonce=bytes([number] * 16)))
+            for number, record in enumerate(records)
+        }
+
+    @pytest.mark.parametrize(
+        "second",
+        [
+            pytest.param(HOLDS, id="the same bytes"),
+            pytest.param(replace(HOLDS, step=0, sign_bytes=b"", height=6), id="above"),
+            pytest.param(replace(HOLDS, sign_bytes=b"", flags=1 | 2), id="a seal"),
+            pytest.param(replace(HOLDS, generation=2, flags=0), id="moved to another generation"),
+        ],
+    )
+    def test_two_of_three_are_enough(self, second: Record) -> None:
+        behind = replace(self.HOLDS, height=4, step=2)
+
+        assert check_guards(self.disks(self.HOLDS, second, behind), self.SEEN) == []
+
+    @pytest.mark.parametrize(
+        "others",
+        [
+            pytest.param((replace(HOLDS, height=4), replace(HOLDS, height=4)), id="two below"),
+            pytest.param((replace(HOLDS, step=2), replace(HOLDS, step=1)), id="two at earlier steps"),
+            pytest.param((replace(HOLDS, sign_bytes=b"other"),) * 2, id="two over other bytes"),
+            pytest.param((None, None), id="two lost"),
+            pytest.param((replace(HOLDS, magic=b"????????"), None), id="one rotten, one lost"),
+            pytest.param((replace(HOLDS, height=4, step=3, sign_bytes=b"", flags=1 | 2),) * 2, id="two sealed too low"),
+        ],
+    )
+    def test_one_of_three_is_not(self, others: tuple[Record | None, Record | None]) -> None:
+        (sentence,) = check_guards(self.disks(self.HOLDS, *others), self.SEEN)
+
+        assert "5/0/3" in sentence
+        assert "1 of 3" in sentence
+
+    def test_a_copied_file_is_one_guard(self) -> None:
+        copy = guard_file(self.HOLDS)
+
+        assert check_guards({"node-0": copy, "node-1": copy, "node-2": None}, self.SEEN) != []
+
+    def test_files_of_those_that_are_no_members_any_more_are_told_by_number(self) -> None:
+        disks = self.disks(self.HOLDS, self.HOLDS, None, None)
+
+        assert check_guards(disks, self.SEEN) != []
+        assert check_guards(disks, self.SEEN, members=3) == []
+
+    def test_no_guard_at_all_is_noticed(self) -> None:
+        assert check_guards(self.disks(None, None, None), self.SEEN) != []
+
+    def test_where_nothing_was_released_nothing_has_to_stand(self) -> None:
+        false = exchange((0, 1), prevote(9), prevote(9))
+
+        assert check_guards(self.disks(None, None, None), [refused((0, 1), prevote(9)), false]) == []
+
+    def test_what_was_released_inside_an_error_counts(self) -> None:
+        leak = refused((6, 7), prevote(9), KEY.sign(sign_bytes(prevote(9))))
+
+        assert check_guards(self.disks(*[self.HOLDS] * 3), [*self.SEEN, leak]) != []
+
+    def test_another_chain_has_guards_of_its_own(self) -> None:
+        other = exchange((6, 7), prevote(9), chain="another-1")
+
+        assert check_guards(self.disks(*[self.HOLDS] * 3), [*self.SEEN, other]) == []
