@@ -198,6 +198,7 @@ def test_a_history_with_one_exchange_changed_is_condemned_exactly_if_it_is_wrong
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(600)
 def test_over_many_seeds(record_property: Callable[[str, object], None]) -> None:
     wrong = 0
     for seed in range(SEEDS):
