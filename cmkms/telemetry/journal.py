@@ -68,6 +68,8 @@ class Journal:
         why: dict[str, object] = {"reason": event.reason} if event.reason else {}
         if times > 1:
             why["times"] = times
+        if event.result != "signed" and (held_back := self._repeats_of(event).take_held_back()):
+            why["held_back"] = held_back
         if event.detail:
             why["detail"] = event.detail[:_MAX_DETAIL_CHARS]
         write(
@@ -84,11 +86,13 @@ class Journal:
             **why,
         )
 
+    def _repeats_of(self, event: SignEvent) -> Repeats:
+        return self._repeats.setdefault((event.chain_id, event.who), Repeats())
+
     def _told(self, event: SignEvent) -> int:
         """Return how often this came in a row; 0 keeps it untold, so that one broken node cannot fill the disk."""
-        repeats = self._repeats.setdefault((event.chain_id, event.who), Repeats())
         key = (event.result, event.reason, event.step, event.height, event.round, event.block_hash)
-        return repeats.tell(key, self._clock())
+        return self._repeats_of(event).tell(key, self._clock())
 
     def connection(self, event: ConnectionEvent) -> None:
         """A validator connection changed. Repeated trouble is written at most every 30 s, with its count."""

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CHANGE_BURST", "CHANGE_SECONDS", "REPEAT_SECONDS", "ConnectionLines", "Line", "Repeats"]
+__all__ = [
+    "CHANGE_BURST",
+    "CHANGE_SECONDS",
+    "REPEAT_SECONDS",
+    "VAIN_BURST",
+    "VAIN_SECONDS",
+    "ConnectionLines",
+    "Line",
+    "Repeats",
+]
 
 REPEAT_SECONDS = 30.0
 """The same trouble again is told this often. A redial comes every half second: 60 tries in one line."""
@@ -18,6 +27,12 @@ CHANGE_BURST = 10
 
 CHANGE_SECONDS = 5.0
 """Then one more change is told every so many seconds."""
+
+VAIN_BURST = 20
+"""So many different requests in vain are told at once. A confused node has a handful; a hostile one never ends."""
+
+VAIN_SECONDS = 1.0
+"""Then one more is told every so many seconds, and how many were held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +46,12 @@ class Line:
 class Repeats:
     """What one validator asks again and again in vain: told at once, then now and then with its count."""
 
-    __slots__ = ("_key", "_times", "_told_at")
+    __slots__ = ("_budget", "_budget_at", "_held_back", "_key", "_times", "_told_at")
 
     def __init__(self) -> None:
+        self._budget = float(VAIN_BURST)
+        self._budget_at = 0.0
+        self._held_back = 0
         self._key: object = None
         self._times = 0
         self._told_at = 0.0
@@ -41,6 +59,9 @@ class Repeats:
     def tell(self, key: object, now: float) -> int:
         """Return how often `key` came in a row if that is to be told now, else 0."""
         if key != self._key:
+            if not self._may_tell_another(now):
+                self._held_back += 1
+                return 0
             self._key, self._times, self._told_at = key, 1, now
             return 1
         self._times += 1
@@ -48,6 +69,19 @@ class Repeats:
             return 0
         self._told_at = now
         return self._times
+
+    def take_held_back(self) -> int:
+        """Return, and forget, how many were not told because there were too many different ones."""
+        held_back, self._held_back = self._held_back, 0
+        return held_back
+
+    def _may_tell_another(self, now: float) -> bool:
+        refill = max(0.0, now - self._budget_at) / VAIN_SECONDS
+        self._budget, self._budget_at = min(float(VAIN_BURST), self._budget + refill), now
+        if self._budget < 1:
+            return False
+        self._budget -= 1
+        return True
 
 
 class ConnectionLines:

@@ -13,6 +13,7 @@ from cmkms.guard.claims import short_reason
 from cmkms.guard.fuse import read_fuse
 from cmkms.keys import load_key_file
 from cmkms.keys.ed25519 import Ed25519Key
+from cmkms.telemetry.repetition import VAIN_BURST, Repeats
 from tests.fuzz.scratch import laid, site
 from tests.unit.cluster.test_strangers import settled
 from tests.unit.guard.world import CHAIN
@@ -28,14 +29,15 @@ def test_a_leader_that_never_commits_does_not_fill_the_memory_of_its_followers()
     previous = follower._engine.end.index
     follower.received("node-2", raft.encode(raft.AppendEntries(term, 1.0, 1, previous, follower._engine.end.term, ())))
     entry = raft.Entry(term, b"\x00")
-    entries = 0
+
+    def append() -> None:
+        end = follower._engine.end
+        batch = raft.AppendEntries(term, 1.0, 1, end.index, end.term, (entry,) * raft.MAX_ENTRIES)
+        follower.received("node-2", raft.encode(batch))
+
+    append()
     with pytest.raises(PeerError, match="never commits"):
-        for _ in range(10):
-            end = follower._engine.end
-            batch = raft.AppendEntries(term, 1.0, 1, end.index, end.term, (entry,) * raft.MAX_ENTRIES)
-            follower.received("node-2", raft.encode(batch))
-            entries += raft.MAX_ENTRIES
-    assert 0 < entries < 3 * raft.MAX_ENTRIES
+        append()
     world.run_until(lambda: world.holder is not None, 5)
     assert world.holder is not None
 
@@ -72,3 +74,12 @@ def test_a_fuse_that_blew_in_a_home_whose_path_is_no_utf_8_can_be_told_to_peers(
     site().home.fuse_file(CHAIN).unlink()
     assert blown is not None
     assert "Input/output error" in short_reason(blown.reason)
+
+
+def test_a_node_that_asks_for_ever_other_things_in_vain_does_not_fill_the_log() -> None:
+    """The same request again was told seldom; two in turns were two lines each time, thousands a second."""
+    repeats = Repeats()
+    told = [moment for moment in range(10_000) if repeats.tell(f"request {moment % 2}", 1000 + moment / 1000)]
+    assert VAIN_BURST <= len(told) <= VAIN_BURST + 11
+    assert repeats.take_held_back() > 4_000
+    assert repeats.take_held_back() == 0
