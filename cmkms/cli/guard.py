@@ -193,7 +193,7 @@ def _give_up(site: GuardSite, confirm: str | None) -> None:
     kept = give_up_guard(site, PosixDisk())
     for path in kept:
         typer.echo(f"kept: {path}")
-    typer.echo(f"{chain}: given up. Start this replica; then, on one that signs: cmkms cluster change {chain}")
+    typer.echo(f"{chain}: given up. Start this replica; then, where one signs: cmkms cluster change {chain}")
 
 
 def _show_plan(chain: str, plan: Replacement) -> None:

@@ -30,6 +30,7 @@ COMMANDS = [
     ("cluster", "init"),
     ("cluster", "wait"),
     ("cluster", "birth"),
+    ("cluster", "change"),
     ("identity", "show"),
     ("key", "generate"),
     ("key", "show"),
