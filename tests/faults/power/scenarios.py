@@ -1,0 +1,69 @@
+"""The ways in which power is lost: at the only replica, at one of three, at all three at once.
+
+Each plays one cut: signing under load, the cut, the first question, and a height signed afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from tests.faults.power.blackouts import Blackouts
+from tests.faults.power.witness import another_block
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+Scenario = Callable[[Blackouts], Awaitable[None]]
+
+_ASKED_WITHIN: Final = 20.0
+"""Seconds for two replicas to elect one of them and to ask both guards, on a machine that has other work."""
+_ANSWERED_WITHIN: Final = 0.2
+"""Seconds for the other guard's answer, once one of the two has taken the question."""
+
+
+async def at_all(stage: Blackouts) -> None:
+    """All replicas lose power at once; a replica alone is all there is."""
+    await stage.cut_under_load(stage.members)
+    await stage.attach()
+    await stage.restore(stage.members)
+    await stage.ask_first()
+    await stage.sign_next()
+
+
+async def at_one_of_three(stage: Blackouts) -> None:
+    """One of the two that signed loses power; the question is put to it and to the one that had not signed.
+
+    The third, which could have spoken against it, stands still meanwhile: all hangs on what the cut one still knows.
+    """
+    absent, victim, witness = stage.rng.sample(stage.members, 3)
+    stage.cluster.pause(absent)
+    await stage.attach()
+    await stage.cut_under_load([victim])
+    stage.cluster.pause(witness)
+    stage.cluster.resume(absent)
+    await stage.attach()
+    await stage.restore([victim])
+    await _ask_two(stage, absent, witness)
+    await stage.sign_next()
+
+
+async def _ask_two(stage: Blackouts, absent: str, witness: str) -> None:
+    """Put the first question; the third replica goes on as soon as the other two have done with it."""
+    released = stage.witness.released
+    if released is None:
+        raise RuntimeError("nothing was released yet")
+    asking = asyncio.create_task(stage.ask(another_block(released, stage.tally.cuts)))
+    deadline = time.monotonic() + _ASKED_WITHIN
+    while not asking.done() and time.monotonic() < deadline:
+        mark = stage.watermark(absent)
+        if mark is not None and mark.hrs >= released.hrs:
+            await asyncio.sleep(_ANSWERED_WITHIN)
+            break
+        await asyncio.sleep(0.01)
+    stage.cluster.resume(witness)
+    stage.count(await asking)
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {"all": at_all, "one-of-three": at_one_of_three}
