@@ -57,6 +57,10 @@ bench: $(DEV) ## latency of a signature, beside the reference signer where Go is
 failover: $(DEV) ## how long a validator stands still when a replica is killed or stopped
 	$(BIN)/python benchmarks/failover.py $(BENCH_ARGS)
 
+.PHONY: spec
+spec: $(RUNTIME) ## check the formal model with Spin and write docs/spec/results.md: minutes
+	$(BIN)/python docs/spec/check.py $(or $(SPEC_ARGS),--results docs/spec/results.md)
+
 ##@ Check it
 
 .PHONY: lint
