@@ -14,6 +14,10 @@ RUNTIME := $(VENV)/.cmkms-runtime
 DEV := $(VENV)/.cmkms-dev
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# What `make sim` is given, as options: SEED SEEDS REPLICAS SECONDS WITHOUT OUT; SIM_ARGS takes others, as --shrink.
+SIM_GIVEN = $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(REPLICAS),--replicas $(REPLICAS)) \
+	$(if $(SECONDS),--seconds $(SECONDS)) $(if $(WITHOUT),--without $(WITHOUT)) $(if $(OUT),--out $(OUT))
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -40,6 +44,10 @@ test: $(DEV) ## the test suite: minutes, needs nothing but this machine
 .PHONY: proof
 proof: $(DEV) ## campaigns of faults, simulated and real: seeds, seeded bugs, kills, cuts, hostile input
 	$(PYTEST) -m "proof and not slow and not realnode"
+
+.PHONY: sim
+sim: $(DEV) ## the cluster under virtual time: SEED=7 tells one story, SEEDS=1-300 counts, OUT=file.json keeps the sums
+	@$(BIN)/python -m tests.sim.campaign $(SIM_GIVEN) $(SIM_ARGS)
 
 .PHONY: realnode
 realnode: $(DEV) ## tests against real CometBFT nodes (needs Go or ready-made binaries)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
-from tests.sim.campaign.run import FAULTS, Outcome, run_seed
+from tests.sim.campaign.plan import ALL_KINDS
+from tests.sim.campaign.run import Outcome, run_seed
 
-__all__ = ["FAULTS", "Outcome", "run_seed"]
+__all__ = ["ALL_KINDS", "Outcome", "run_seed"]

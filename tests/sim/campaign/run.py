@@ -2,36 +2,164 @@
 
 from __future__ import annotations
 
+import random as chance
+import traceback
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.sim.cluster.chaos import survive
+from cmkms.harness.values import HRS
+from tests.sim.campaign.births import attend
+from tests.sim.campaign.disks import QUICK_SYNC
+from tests.sim.campaign.plan import BIRTH_SECONDS, plan_of, strike
+from tests.sim.campaign.watch import BUDGET_SECONDS, Watch
+from tests.sim.campaign.world import World
+from tests.sim.cluster.cluster import Cluster
+from tests.sim.cluster.sentries import READ_SECONDS, Sentry
+from tests.unit.signing.messages import prevote
 
-__all__ = ["FAULTS", "Outcome", "run_seed"]
+__all__ = ["HEALED_SECONDS", "Outcome", "run_seed"]
 
-FAULTS: Final[frozenset[str]] = frozenset()
-"""Kinds of faults that `without` may switch off."""
+PASSING_SECONDS: Final = 6.5
+"""After the last fault has struck: the longest that any of them lasts."""
+
+HEALED_SECONDS: Final = READ_SECONDS + BUDGET_SECONDS + 0.5
+"""Once everything works again, every node has its answer within this: the patience with a connection that swallowed
+the question, the budget of a majority, and the next connection. The same again for a new height."""
+
+REST_SECONDS: Final = 2.0
+"""Then nobody asks any more, and nothing may be left of what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a seed. `violations` is empty if every promise was kept; `signed`: places that have a signature."""
+    """What came of a seed. `violations` is empty if every promise was kept; `signed`: places that have a signature.
+
+    `simulated`: seconds. `digest`: the same for the same run. `strain`: of the time that a settled majority had for an
+    answer, the most that one has taken (1.0 is all of it).
+    """
 
     seed: int
     violations: list[str] = field(default_factory=list[str])
     signed: int = 0
     story: list[str] = field(default_factory=list[str])
+    requests: int = 0
+    answers: int = 0
+    refused: int = 0
+    simulated: float = 0.0
+    faults: dict[str, int] = field(default_factory=dict[str, int])
+    strain: float = 0.0
+    digest: str = ""
 
 
 def run_seed(
-    seed: int, folder: Path, *, replicas: int = 3, seconds: float = 30.0, without: Collection[str] = ()
+    seed: int,
+    folder: Path,
+    *,
+    replicas: int = 3,
+    seconds: float = 30.0,
+    without: Collection[str] = (),
+    lines: int = 80,
 ) -> Outcome:
-    """Run one seed in an empty folder, with the faults named in `without` switched off."""
+    """Run one seed in an empty folder, with the faults named in `without` switched off. `lines`: of the story's end."""
+    state = chance.getstate()
+    chance.seed(seed)  # pysyncobj draws from it, for a timeout that nothing reads
+    plan = plan_of(seed, seconds, without)
+    cluster = Cluster(folder, replicas, seed=seed, sentries=len(plan.strange))
+    world = World(cluster)
+    watch = Watch(world)
     try:
-        cluster = survive(folder, seed, size=replicas, seconds=seconds, sentries=1 + seed % 3)
+        _live(cluster, world, watch, seed, seconds, without)
     except Exception as error:  # noqa: BLE001 - whatever it is, a seed that ends by it has failed
-        return Outcome(seed, [f"{type(error).__name__}: {error}"])
-    lines = [f"{at:9.3f}  {name}: {line}" for at, name, line in cluster.lines]
-    return Outcome(seed, [], len(cluster.judge.signed), lines)
+        if not cluster.judge.violations:
+            cluster.judge.violations.append(_told(error))
+            cluster.story.tell("judge", f"ENDED BY {_told(error)}")
+    finally:
+        chance.setstate(state)
+    judge = cluster.judge
+    return Outcome(
+        seed,
+        judge.violations,
+        len(judge.signed),
+        cluster.story.last(lines),
+        judge.requests,
+        judge.answers,
+        len(judge.rejected),
+        cluster.events.now,
+        dict(sorted(world.struck.items())),
+        watch.slowest,
+        cluster.story.digest,
+    )
+
+
+def _live(cluster: Cluster, world: World, watch: Watch, seed: int, seconds: float, without: Collection[str]) -> None:
+    plan = plan_of(seed, seconds, without)
+    cluster.links.rough = cluster.judge.watches_guards = True
+    for name, host in cluster.hosts.items():
+        host.sync_seconds = QUICK_SYNC
+        cluster.events.later(cluster.random.uniform(0.0, 2.0), partial(world.start_again, name))
+    for sentry, strange, pace in zip(cluster.sentries, plan.strange, plan.paces, strict=True):
+        sentry.strange, sentry.pace = strange, pace
+        sentry.begin()
+    for blow in plan.blows:
+        cluster.events.later(blow.at, partial(strike, world, blow))
+    watch.begin()
+    world.supervise()
+    cluster.events.later(BIRTH_SECONDS, partial(attend, world, chance.Random(f"operator of {seed}")))
+    cluster.run(plan_ends(seconds))
+    world.on = False
+    cluster.run(PASSING_SECONDS)
+    _heal(cluster, world)
+    _end(cluster)
+
+
+def plan_ends(seconds: float) -> float:
+    """When the last fault has struck."""
+    return BIRTH_SECONDS + seconds
+
+
+def _heal(cluster: Cluster, world: World) -> None:
+    """Everything works again but what is broken for good, and everybody is served."""
+    world.tell("all", "is healed")
+    cluster.heal()
+    for sentry in cluster.sentries:
+        sentry.busy = False
+    if not cluster.run(HEALED_SECONDS, until=lambda: not any(one.waits for one in cluster.sentries)):
+        armed = [name for name in world.names if world.armed(name)]
+        for sentry in cluster.sentries:
+            _has_not_been_served(cluster, sentry, armed)
+    if not cluster.judge.signed:
+        cluster.judge.condemn("nothing was ever signed")
+    for number in range(len(cluster.sentries)):
+        height = max(hrs.height for hrs in cluster.judge.signed) + 2
+        asked = cluster.sentries[number].ask(prevote(height))
+        if not cluster.run(HEALED_SECONDS, until=lambda asked=asked: asked.answer is not None) or not asked.signed:  # type: ignore[misc]
+            cluster.judge.condemn(f"healed for {HEALED_SECONDS:.1f} s, and {HRS(height, 0, 2)} is not signed")
+
+
+def _has_not_been_served(cluster: Cluster, sentry: Sentry, armed: list[str]) -> None:
+    """It may be asking for a vote of which nobody can know whether it is lost: then it gives up."""
+    given_up = sentry.give_up()
+    if given_up is not None and cluster.judge.decidable(sentry.asked[-1].sign_bytes, armed):
+        cluster.judge.condemn(f"healed for {HEALED_SECONDS:.1f} s, and {sentry.name} still waits")
+
+
+def _end(cluster: Cluster) -> None:
+    """Nobody waits, nothing is left over, and what lies on the disks is what was answered for."""
+    cluster.run(REST_SECONDS)
+    for process in cluster.running:
+        dispatch, majority = process.chain.dispatch, process.chain.majority
+        left = (dispatch.waiting, dispatch.serving, process.chain.signer.flights)
+        open_ballots = 0 if majority is None else len(majority._ballots) + len(majority._by_rpc)
+        if any(left) or open_ballots:
+            cluster.judge.condemn(f"{process.host.name} keeps what nobody waits for: {left}, {open_ballots}")
+    cluster.cut_power(*cluster.hosts)
+    cluster.judge.last_look({name: host.stored for name, host in cluster.hosts.items()})
+
+
+def _told(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    return f"{type(error).__name__}: {error} ({where})"

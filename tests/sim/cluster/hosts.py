@@ -1,4 +1,4 @@
-"""A machine of the simulated cluster, and the lives of the replica on it: the real code on a disk that can lose power.
+"""A machine of the simulated cluster: its disk, its clocks, its power, and what is told of it.
 
 The guard's file lies on the simulated disk; its small companions (markers, what was released) lie in a real folder and
 are taken for durable at once.
@@ -6,55 +6,66 @@ are taken for durable at once.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, cast
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING
 
 from cmkms.cluster.terms import MemoryTermStore
-from cmkms.guard.birth import OpenedGuard, UnarmedGuard, open_guard
-from cmkms.guard.born import read_marker
-from cmkms.guard.file import survey
-from cmkms.guard.guard import Guard, GuardClocks
-from cmkms.guard.hrs import HRS, NEVER
-from cmkms.guard.released import load_released, store_released
+from cmkms.errors import DiskError
+from cmkms.guard.disk import OpenFile
+from cmkms.guard.hrs import HRS, NEVER, Step
 from cmkms.guard.site import GuardSite
-from cmkms.guard.state_file import SignState
+from cmkms.harness.guard_files import Watermark, read_watermark
 from cmkms.home import Home
-from cmkms.peers.messages import HelloMember, Message
-from cmkms.replica.chain import Place, ReplicaChain
-from cmkms.replica.member import BEAT_SECONDS, Replica
-from cmkms.replica.ports import ChainPlan, Ports, Who
-from cmkms.signing import ForwardResult, Waiter
-from tests.sim.cluster.events import Events, Scheduled
-from tests.sim.cluster.judge import WatchedKey
-from tests.sim.guard.disk import Killed, SimulatedDisk
+from cmkms.keys.identity import Identity
+from cmkms.signing import ForwardResult
+from tests.sim.cluster.events import Events
+from tests.sim.guard.disk import SimulatedDisk, SimulatedFile
 from tests.unit.signing.messages import CHAIN, KEY
 
-__all__ = ["TTL_SECONDS", "Host", "Process"]
+if TYPE_CHECKING:
+    from tests.sim.cluster.lives import Process
 
-TTL_SECONDS = 0.4
-RELEASED_SECONDS = 1.0
+__all__ = ["Host", "HostDisk", "Log", "Measured"]
+
 WALL_BEGINS = 1_800_000_000.0
+
+Key = Callable[[str, bytes], None]
 
 
 class HostDisk(SimulatedDisk):
     """Keeps the guard's file in memory, with a page cache to lose, and everything else in the folder."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed: Callable[[], None] = lambda: None
+        """Called when a sync of the guard's file has come back."""
+
+    def open_locked(self, path: Path) -> OpenFile:
+        super().open_locked(path)
+        return _Watched(self, path, self.media[path])
+
     def create(self, path: Path, data: bytes) -> None:
         if path.name == "guard":
             super().create(path, data)
+            self.flushed()
             return
         self.passes()
+        if self.full:
+            raise DiskError(f"{path}: could not be written: {os.strerror(errno.ENOSPC)}")
         path.write_bytes(data)
         self.passes()
 
     def rename(self, old: Path, new: Path) -> None:
+        if old.name == "guard":
+            super().rename(old, new)
+            return
         self.passes()
         old.rename(new)
         self.passes()
@@ -63,16 +74,26 @@ class HostDisk(SimulatedDisk):
         path.mkdir(mode=0o700, exist_ok=True)
 
 
+class _Watched(SimulatedFile):
+    """Tells of each sync, as what is durable then may be answered for."""
+
+    def sync(self) -> None:
+        super().sync()
+        disk = self._disk
+        if isinstance(disk, HostDisk):
+            disk.flushed()
+
+
 @dataclass
 class Log:
     """Keeps the lines that a replica writes."""
 
-    lines: list[tuple[float, str, str]]
-    name: str
-    clock: Callable[[], float]
+    host: Host
 
-    def _line(self, event: str, **_: object) -> None:
-        self.lines.append((self.clock(), self.name, event))
+    def _line(self, event: str, **details: object) -> None:
+        host = self.host
+        host.lines.append((host.events.now, host.name, event))
+        host.tell(event + "".join(f", {name}: {value}" for name, value in details.items() if name != "chain"))
 
     debug = info = warning = error = critical = _line
 
@@ -103,18 +124,31 @@ class Host:
     home: Home
     events: Events
     random: Random
-    judge: Callable[[bytes], None]
+    judge: Key
     lines: list[tuple[float, str, str]]
+    told: Callable[[str, str], None]
     boot: float = 0.0
     wall_jump: float = 0.0
     disk: HostDisk = field(default_factory=HostDisk)
     terms: MemoryTermStore = field(default_factory=MemoryTermStore)
     process: Process | None = None
     never_signed: bool = True
+    powered: bool = True
+    lag: float = 0.0
+    """Seconds that the job under way has spent on the disk: what it sends leaves later by as much."""
+    sync_seconds: tuple[float, float] = (0.0, 0.0)
+    """What a sync of the guard's file takes, at least and at most."""
+    rate: float = 1.0
+    """How fast its clocks run."""
+    _turned_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Not the key that signs blocks: that one is the same on every machine.
+        self.key = Identity.from_seed(hashlib.sha256(f"identity of {self.name}".encode()).digest())
 
     @property
     def identity(self) -> bytes:
-        return hashlib.sha256(f"identity of {self.name}".encode()).digest()
+        return hashlib.sha256(self.key.public_key).digest()
 
     @property
     def site(self) -> GuardSite:
@@ -122,132 +156,40 @@ class Host:
         return GuardSite(self.home, CHAIN, self.name, self.identity, KEY.type_name, KEY.pub_key, state_file, self.names)
 
     @property
-    def watermark(self) -> tuple[HRS, bytes | None]:
-        """What would be left of the guard if the power went now."""
+    def stored(self) -> Watermark | None:
+        """What would be left of the guard if the power went now, read by the judge's own reader."""
         medium = self.disk.media.get(self.site.path)
-        record = survey(bytes(medium.platter)).highest if medium is not None else None
-        return (NEVER, None) if record is None else (record.hrs, record.sign_bytes)
+        return None if medium is None else read_watermark(bytes(medium.platter))
+
+    @property
+    def watermark(self) -> tuple[HRS, bytes | None]:
+        """The same, in the product's words."""
+        stored = self.stored
+        return (
+            (NEVER, None)
+            if stored is None
+            else (HRS(stored.height, stored.round, Step(stored.step)), stored.sign_bytes)
+        )
+
+    def wait_for_the_disk(self) -> None:
+        """A sync has come back: the job under way has stood still for so long."""
+        if self.process is not None and self.sync_seconds[1]:
+            self.lag += self.random.uniform(*self.sync_seconds)
+
+    def tell(self, what: str) -> None:
+        self.told(self.name, what)
 
     def clock(self) -> float:
-        return self.boot + self.events.now
+        """CLOCK_BOOTTIME."""
+        return self.boot + (self.events.now - self._turned_at + self.lag) * self.rate
 
     def wall(self) -> float:
         return WALL_BEGINS + self.events.now + self.wall_jump
 
+    def turn_rate(self, rate: float) -> None:
+        """From now on its clocks run at another speed; no clock jumps by it."""
+        self.boot, self._turned_at, self.rate = self.clock(), self.events.now, rate
 
-class Process:
-    """One life of a replica. While it is stopped, whatever reaches it waits."""
-
-    def __init__(
-        self, host: Host, send: Callable[[Process, str, Message], bool], died: Callable[[Process], None]
-    ) -> None:
-        self.host = host
-        self.alive = True
-        self.stopped = False
-        self.nodes = 0
-        self._send = send
-        self._died = died
-        self.measured = Measured()
-        self._backlog: list[Callable[[], None]] = []
-        self._stored: SignState | None = None
-        self.replica = self._open()
-        guard = self.chain.guard
-        if guard is not None:
-            guard.on_fuse = lambda _reason, _disk_failed: self.replica.fuse_blown()
-        self._every(0.01, self.replica.tick)
-        self._every(BEAT_SECONDS, self.replica.beat)
-        self._every(RELEASED_SECONDS, self._store_released)
-
-    @property
-    def chain(self) -> ReplicaChain:
-        return self.replica.chains[CHAIN]
-
-    @property
-    def holds(self) -> bool:
-        return self.replica.coordination.holds
-
-    # ----------------------------------------------------------------------------------------------- what befalls it
-
-    def run(self, job: Callable[[], object]) -> None:
-        """Let something reach this process; it may die of it."""
-        if not self.alive:
-            return
-        if self.stopped:
-            self._backlog.append(lambda: self.run(job))
-            return
-        try:
-            job()
-        except Killed:
-            self._died(self)
-
-    def end(self) -> None:
-        self.alive = False
-        self.host.disk.kill()
-
-    def resume(self) -> None:
-        """Go on after a stop, if there was one: everything that came meanwhile, in its order."""
-        self.stopped = False
-        backlog, self._backlog = self._backlog, []
-        for job in backlog:
-            job()
-
-    # --------------------------------------------------------------------------------------------------------- nodes
-
-    def submit(self, waiter: Waiter) -> None:
-        self.run(lambda: self.chain.dispatch.submit(waiter))
-
-    def withdraw(self, waiter: Waiter) -> None:
-        self.run(lambda: self.chain.dispatch.withdraw(waiter))
-
-    # -------------------------------------------------------------------------------------------------------- inside
-
-    def _open(self) -> Replica:
-        host = self.host
-        clocks = GuardClocks(wall=host.wall, monotonic=host.clock)
-        opened = open_guard(host.site, host.disk, never_signed=host.never_signed, clocks=clocks)
-        assert isinstance(opened, OpenedGuard | UnarmedGuard)
-        guard: Guard | UnarmedGuard = opened.guard if isinstance(opened, OpenedGuard) else opened
-        released = load_released(host.site)
-        record = opened.guard.record
-        if released is not None and record is not None and released.hrs < record.hrs:
-            released = None
-        self._stored = released
-        marker = read_marker(host.site.home.born_marker(CHAIN))
-        key = WatchedKey(host.judge)
-        place = Place(host.site, key, guard, marker, "", released, host.disk)
-        boot = host.random.randbytes(16)
-        members = tuple(HelloMember(name, "") for name in host.names)
-        who = Who(host.name, host.identity, members, TTL_SECONDS, boot, "simulated")
-        ports = Ports(
-            send=lambda member, message: self._send(self, member, message),
-            soon=lambda job: self._later(0.0, job),
-            timer=self._later,
-            clock=host.clock,
-            terms=host.terms,
-            random=host.random,
-            log=cast("FilteringBoundLogger", Log(host.lines, host.name, lambda: host.events.now)),
-            observer=self.measured,
-            nodes=lambda: self.nodes,
-        )
-        return Replica(who, ports, (ChainPlan(place),))
-
-    def _later(self, delay: float, job: Callable[[], Any], /) -> Scheduled:
-        def ring() -> None:
-            # Called off while the process was stopped: then it is not run either.
-            self.run(lambda: None if one.off else job())
-
-        one = self.host.events.later(delay, ring)
-        return one
-
-    def _every(self, seconds: float, job: Callable[[], None]) -> None:
-        def again() -> None:
-            job()
-            self._later(seconds, again)
-
-        self._later(seconds * self.host.random.random(), again)
-
-    def _store_released(self) -> None:
-        released = self.chain.signer.released
-        if released is not None and released is not self._stored:
-            self._stored = released
-            store_released(self.host.site, self.host.disk, released)
+    def lose_time(self, seconds: float) -> None:
+        """A virtual machine that was frozen did not see this time pass."""
+        self.boot -= seconds * self.rate

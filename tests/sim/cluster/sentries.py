@@ -6,6 +6,7 @@ connection. An error is final for what was asked.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -13,22 +14,27 @@ from random import Random
 from cmkms.guard.hrs import HRS, Step
 from cmkms.signing import Answer, Rejected, Waiter
 from cmkms.signing.signer import SignRequest, canonical
+from tests.sim.cluster.confusion import Place, confused
 from tests.sim.cluster.events import Events, Scheduled
-from tests.sim.cluster.hosts import Host, Process
-from tests.unit.signing.messages import BLOCK_A, BLOCK_B, NIL, precommit, prevote, proposal
+from tests.sim.cluster.hosts import Host
+from tests.sim.cluster.judge import Judge
+from tests.sim.cluster.lives import Process
+from tests.unit.signing.messages import BLOCK_A, precommit, prevote, proposal
 
 __all__ = ["Asked", "Chain", "Sentry"]
 
 READ_SECONDS = 5.0
 RECONNECT_SECONDS = 0.1
-Told = Callable[[str, SignRequest, float, float, Answer], None]
+WIRE_SECONDS = 0.0001
+_KEPT = 40
 
 
 @dataclass
 class Chain:
-    """What the nodes of one validator agree on: where the chain is."""
+    """What the nodes of one validator agree on: where the chain is. `said`: what any of them has asked of late."""
 
     place: HRS = field(default_factory=lambda: HRS(10, 0, Step.PROPOSE))
+    said: deque[SignRequest] = field(default_factory=lambda: deque(maxlen=_KEPT))
 
     def signed(self, at: HRS) -> None:
         """A node has its signature at `at`: the chain goes on to the next step, or height."""
@@ -44,13 +50,18 @@ class Chain:
 
 @dataclass(eq=False)
 class Asked:
-    """One request until its answer. `at` is when it was asked first."""
+    """One request until its answer. `at` is when it was asked first, `tried_at` last, at the replica `of`."""
 
     request: SignRequest
     at: float
+    sign_bytes: bytes = b""
     answer: Answer | None = None
     answered_at: float = 0.0
     tries: int = 0
+    tried_at: float = 0.0
+    of: Process | None = None
+    swallowed: bool = False
+    """The network has lost the question or its answer, and the node does not know."""
 
     @property
     def signed(self) -> bool:
@@ -61,18 +72,57 @@ class Asked:
         return self.answered_at - self.at
 
 
+@dataclass(eq=False)
+class _Call:
+    """One request on one connection. It is answered once at most, and never once its connection is known to be gone."""
+
+    process: Process
+    judge: Judge
+    deliver: Callable[[Answer], None]
+    answers: int = 0
+    withdrawn: bool = False
+
+    def answer(self, answer: Answer) -> None:
+        host = self.process.host
+        self.answers += 1
+        if self.answers > 1:
+            self.judge.condemn(f"{host.name} answers one request twice")
+        if self.withdrawn:
+            self.judge.condemn(f"{host.name} answers on a connection that is gone")
+        lag = host.lag
+
+        def leave() -> None:
+            # Amid a slow write nothing has left yet.
+            if self.process.alive or not lag:
+                self.deliver(answer)
+
+        host.events.later(lag + WIRE_SECONDS, leave)
+
+    def withdraw(self, waiter: Waiter) -> None:
+        def gone() -> None:
+            self.withdrawn = True
+            self.process.chain.dispatch.withdraw(waiter)
+
+        self.process.run(gone, self)
+
+
 @dataclass
 class Sentry:
-    """`unreachable` are replicas whose connection to this node is cut. `busy`: it goes on asking by itself."""
+    """`unreachable` are replicas whose connection to this node is cut. `busy`: it goes on asking by itself.
+
+    `told` is who watches. `strange`: how often it asks for what no sane node would. `patience`: after how long it hangs
+    up.
+    """
 
     name: str
     hosts: dict[str, Host]
     events: Events
     random: Random
     chain: Chain
-    told: Told
+    told: Judge
     pace: float = 0.05
     strange: float = 0.1
+    patience: float = READ_SECONDS
     connected: str = ""
     unreachable: set[str] = field(default_factory=set[str])
     busy: bool = False
@@ -81,6 +131,7 @@ class Sentry:
     _process: Process | None = None
     _now: Asked | None = None
     _waiter: Waiter | None = None
+    _call: _Call | None = None
     _deadline: Scheduled | None = None
 
     # ------------------------------------------------------------------------------------------------------- requests
@@ -93,7 +144,9 @@ class Sentry:
     def ask(self, request: SignRequest) -> Asked:
         """Ask for one thing now."""
         assert self._now is None, "a node asks one thing at a time"
-        self._now = Asked(request, self.events.now)
+        wanted = self.told.asked(self.name, request)
+        self.chain.said.append(request)
+        self._now = Asked(request, self.events.now, wanted.sign_bytes)
         self.asked.append(self._now)
         self._try()
         return self._now
@@ -110,23 +163,28 @@ class Sentry:
     def waits(self) -> bool:
         return self._now is not None
 
+    @property
+    def waiting(self) -> Asked | None:
+        """What waits for its answer on a connection that works, as far as the node knows."""
+        asked = self._now if self._waiter is not None else None
+        return None if asked is None or asked.swallowed else asked
+
     def _next(self) -> None:
         if self.busy and self._now is None:
             self.ask(self._choose())
 
     def _choose(self) -> SignRequest:
-        """What the chain needs next, at this node's own time; now and then a repeat, an older one or another block."""
-        if self.asked and self.random.random() < self.strange / 2:
-            return self.random.choice(self.asked[-3:]).request
+        """What the chain needs next, at this node's own time; now and then what only a confused node asks."""
         place = self.chain.place
         seconds = int(self.events.now * 10) % 50 + (0 if self.name == "sentry-0" else 1)
-        block = BLOCK_A if self.random.random() > self.strange else self.random.choice((BLOCK_B, NIL))
+        at = Place(place.height, place.round, place.step, seconds, self.name.encode())
+        if self.random.random() < self.strange:
+            return confused(self.random, at, tuple(self.chain.said))
         if place.step is Step.PROPOSE:
-            return proposal(place.height, place.round, BLOCK_B if block is NIL else block, seconds)
+            return proposal(place.height, place.round, BLOCK_A, seconds)
         if place.step is Step.PREVOTE:
-            return prevote(place.height, place.round, block, seconds)
-        extension = b"" if block is NIL else self.name.encode()
-        return precommit(place.height, place.round, block, seconds, extension=extension)
+            return prevote(place.height, place.round, BLOCK_A, seconds)
+        return precommit(place.height, place.round, BLOCK_A, seconds, extension=self.name.encode())
 
     # ----------------------------------------------------------------------------------------------------- connections
 
@@ -159,26 +217,32 @@ class Sentry:
             return
         asked = self._now
         asked.tries += 1
-        self._waiter = waiter = Waiter(
-            asked.request,
-            lambda answer: self._answered(asked, waiter, answer),
-            hang_up=lambda: self._hang_up(waiter),
-        )
-        self._deadline = self.events.later(READ_SECONDS, self._broken)
-        self.events.later(0.0001, lambda: process.submit(waiter))
+        asked.tried_at, asked.of, asked.swallowed = self.events.now, process, self.connected in self.unreachable
+        call = self._call = _Call(process, self.told, lambda answer: self._answered(asked, waiter, answer))
+        self._waiter = waiter = Waiter(asked.request, call.answer, hang_up=lambda: self._told_to_go(waiter))
+        self._deadline = self.events.later(self.patience, self._broken)
+        if not asked.swallowed:
+            dispatch = process.chain.dispatch
+            self.events.later(WIRE_SECONDS, lambda: process.run(lambda: dispatch.submit(waiter), call))
 
     def _answered(self, asked: Asked, waiter: Waiter, answer: Answer) -> None:
         if self._waiter is not waiter:
             return
-        self._waiter = self._now = None
+        if self.connected in self.unreachable:
+            asked.swallowed = True
+            return
+        self._waiter = self._now = self._call = None
         if self._deadline is not None:
             self._deadline.cancel()
         asked.answer, asked.answered_at = answer, self.events.now
-        self.told(self.name, asked.request, asked.at, self.events.now, answer)
+        self.told.answer(self.name, asked.request, asked.at, self.events.now, answer)
         hrs, _ = canonical(asked.request)
         (self.chain.signed if asked.signed else self.chain.refused)(hrs)
         if self.busy:
             self.events.later(self.random.uniform(0.5, 1.5) * self.pace, self._next)
+
+    def _told_to_go(self, waiter: Waiter) -> None:
+        self.events.later(WIRE_SECONDS, lambda: self._hang_up(waiter))
 
     def _hang_up(self, waiter: Waiter) -> None:
         if self._waiter is waiter:
@@ -200,12 +264,12 @@ class Sentry:
             self._try()
 
     def _leave(self) -> None:
-        process, waiter = self._process, self._waiter
-        self._process = self._waiter = None
+        process, waiter, call = self._process, self._waiter, self._call
+        self._process = self._waiter = self._call = None
         if process is not None:
             process.nodes -= 1
-            if waiter is not None:
-                process.withdraw(waiter)
+            if waiter is not None and call is not None:
+                call.withdraw(waiter)
 
     def _turn_to_the_next(self) -> None:
         """Every replica keeps a connection in the node's backlog: the one after the last is next."""

@@ -28,7 +28,7 @@ from cmkms.privval import SignVoteRequest, decode_request, vote_sign_bytes
 from cmkms.served import OpenedChain, chain_status, serve_together
 from cmkms.status import LastSigned
 from tests.sim.cluster.cluster import Cluster
-from tests.sim.cluster.hosts import Process
+from tests.sim.cluster.lives import Process
 from tests.unit.peers.test_forwarded_size import longest_request
 from tests.unit.signing.messages import CHAIN, KEY, prevote
 

@@ -473,12 +473,11 @@ class TestBrokenDisks:
         """Its machine was restored: it has forgotten what it accepted. One such disk is caught by the others."""
         cluster.ask(prevote(10))
         name = cluster.others[0]
-        medium = cluster.hosts[name].disk.media[cluster.hosts[name].site.path]
-        old = bytes(medium.platter)
+        old = cluster.image(name)
         for height in (11, 12, 13):
             cluster.ask(prevote(height))
         cluster.run(0.5)
         cluster.kill(name)
-        medium.platter[:] = medium.cache[:] = old
+        cluster.roll_back(name, old)
         cluster.start(name)
         assert cluster.run(3, until=lambda: cluster.process(name).chain.phase is GuardPhase.FUSED)

@@ -71,15 +71,14 @@ class TestAGuardForgets:
         """g1 accepts v1 and so does g2; g1 goes back to a snapshot; g1 and g3 accept v2."""
         holder = cluster.holder
         g1, g3 = cluster.others
-        medium = cluster.hosts[g1].disk.media[cluster.hosts[g1].site.path]
-        before = bytes(medium.platter)
+        before = cluster.image(g1)
         disk = cluster.hosts[g3].disk
         cluster.links.block([(holder, g3), (g3, holder)])
         assert cluster.ask(ONE).signed
         cluster.run(0.5)
         assert cluster.hosts[g3].watermark[0] == HRS(0, 0, Step.NONE)
         cluster.kill(g1)
-        medium.platter[:] = medium.cache[:] = before
+        cluster.roll_back(g1, before)
         cluster.start(g1)
         cluster.isolate(holder)
         cluster.sentries[1].connect(g3)
