@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from cmkms.guard.generation import NO_GENERATION, NONCE_BYTES, GenerationId
+from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION, NONCE_BYTES, GenerationId
 from cmkms.guard.hrs import HRS, NEVER
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "GuardPhase",
     "refused_claim",
     "short_reason",
+    "state_name",
 ]
 
 MAX_REASON_BYTES: Final = 500
@@ -41,6 +42,22 @@ class GuardPhase(IntEnum):
     """The file is durably bound to one birth proposal. It answers nothing yet."""
     ARMED = 3
     FUSED = 4
+
+
+_STATES: Final = {
+    GuardPhase.REFUSED: "refused",
+    GuardPhase.UNBOUND: "unborn",
+    GuardPhase.BOUND: "bound",
+    GuardPhase.ARMED: "armed",
+    GuardPhase.FUSED: "fused",
+}
+
+
+def state_name(phase: GuardPhase, generation: GenerationId) -> str:
+    """Return how a guard's state is called in a status: one that left its generation, and is in no other, "moved"."""
+    if phase is GuardPhase.BOUND and generation.number > FIRST_GENERATION:
+        return "moved"
+    return _STATES[phase]
 
 
 class FloorKind(IntEnum):

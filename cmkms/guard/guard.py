@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
 from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE, height_ceiling
 from cmkms.guard.change import Change
-from cmkms.guard.claims import NO_FLOOR, NO_NONCE, FloorClaim, FloorKind, GuardClaim, GuardPhase, short_reason
+from cmkms.guard.claims import (
+    NO_FLOOR,
+    NO_NONCE,
+    FloorClaim,
+    FloorKind,
+    GuardClaim,
+    GuardPhase,
+    short_reason,
+    state_name,
+)
 from cmkms.guard.decide import Accepted, AcceptRequest, Refused, RefusedBecause, Verdict, decide
 from cmkms.guard.file import GuardFile, GuardRottenError
 from cmkms.guard.fuse import Fuse
@@ -31,14 +39,6 @@ from cmkms.guard.record import GuardRecord
 from cmkms.status import GuardStatus
 
 __all__ = ["Guard", "GuardClocks", "LowersWatermarkError"]
-
-_STATES: Final = {
-    GuardPhase.UNBOUND: "unborn",
-    GuardPhase.BOUND: "bound",
-    GuardPhase.ARMED: "armed",
-    GuardPhase.FUSED: "fused",
-}
-"""As `GuardStatus.state` names them."""
 
 
 class LowersWatermarkError(OperatorError):
@@ -285,7 +285,8 @@ class Guard:
     def status(self) -> GuardStatus:
         """Return the guard's state for people."""
         record, blown = self.record, self._fuse.blown
-        state = _STATES[self.phase]
+        generation = NO_GENERATION if record is None else record.generation
+        state = state_name(self.phase, generation)
         if record is None:
             return GuardStatus(state, str(self._path), fuse=blown)
         return GuardStatus(

@@ -10,7 +10,7 @@ from cmkms.guard.born import BornMarker
 from cmkms.guard.change_file import read_change
 from cmkms.guard.file import MAX_READ_BYTES, survey
 from cmkms.guard.fuse import read_fuse
-from cmkms.guard.generation import NO_GENERATION
+from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION
 from cmkms.guard.objections import lost_objection, marker_of, objections, unreadable_objection
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.site import GuardSite
@@ -38,14 +38,16 @@ class GuardReport:
 
     @property
     def state(self) -> str:
-        """One of: missing, unbound, bound, armed, fused; whatever else there is against it stands in `problems`."""
+        """One of: missing, unbound, bound, moved, armed, fused; what else there is against it stands in `problems`."""
         if self.fuse is not None:
             return "fused"
         if self.record is None:
             return "missing"
         if self.record.armed:
             return "armed"
-        return "unbound" if self.record.generation == NO_GENERATION else "bound"
+        if self.record.generation == NO_GENERATION:
+            return "unbound"
+        return "moved" if self.record.generation.number > FIRST_GENERATION else "bound"
 
 
 def inspect_guard(site: GuardSite) -> GuardReport:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from cmkms.errors import BrokenInvariantError, DiskError
+from cmkms.errors import BrokenInvariantError
 from cmkms.guard.accepting import GuardService
 from cmkms.guard.birth import JoiningGuard, UnarmedGuard, after_arming
 from cmkms.guard.born import BornMarker
@@ -20,7 +20,7 @@ from cmkms.guard.change import Change
 from cmkms.guard.claims import GuardClaim, GuardPhase, refused_claim
 from cmkms.guard.decide import AcceptRequest, Refused, RefusedBecause, Verdict
 from cmkms.guard.disk import Disk
-from cmkms.guard.founding import Agree, Arm, Bind, Born, Candidate, Stuck, Wait, next_step
+from cmkms.guard.founding import Candidate
 from cmkms.guard.generation import NO_GENERATION, GenerationId, Member
 from cmkms.guard.guard import Guard
 from cmkms.guard.majority import Electorate, MajorityQuorum
@@ -32,6 +32,7 @@ from cmkms.guard.state_file import SignState
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.peers.messages import Message
 from cmkms.replica.changing import Changing
+from cmkms.replica.founding import Founding
 from cmkms.replica.neighbours import Neighbour, Neighbours
 from cmkms.signing import Dispatch, ForwardResult, Here, Nowhere, Signer, Through, Ways
 
@@ -39,8 +40,6 @@ __all__ = ["Place", "ReplicaChain", "ReplicaObserver", "Surroundings"]
 
 _RPC_RANGE: Final = 1 << 40
 """No quorum asks so often: questions to one generation's guards are never taken for those to another's."""
-_MOST_STEPS: Final = 8
-"""A birth takes three steps at one replica; more in one go would be a bug that turns in circles."""
 
 
 class ReplicaObserver(Protocol):
@@ -117,9 +116,6 @@ class ReplicaChain:
         self._place = place
         self._around = around
         self._neighbours = neighbours
-        self._floor = opened.floor if isinstance(opened, UnarmedGuard) else None
-        self._agrees = b""
-        self._waiting = place.refused
         self._missed: dict[str, str] = {}
         self._previous = b""
         self._generations = 0
@@ -139,6 +135,8 @@ class ReplicaChain:
             self.chain_id, self.signer, around.timer, ways, refuse_after=refuse_after, first_rpc=around.first_rpc
         )
         self.dispatch.on_forwarded = lambda result: around.observer.forwarded(self.chain_id, result)
+        floor = opened.floor if isinstance(opened, UnarmedGuard) else None
+        self._founding = Founding(self, around.members, neighbours, floor, around.log, place.refused)
         self.changing: Final = Changing(
             self, around.me, around.identity, neighbours, around.send, around.clock, around.log
         )
@@ -152,9 +150,10 @@ class ReplicaChain:
         site, agrees = self._place.site, self.changing.agrees
         if self.guard is None:
             return refused_claim(self.chain_id, site.key_hash, self._place.refused, agrees)
-        if self._floor is None or agrees:
+        founding = self._founding
+        if founding.floor is None or agrees:
             return self.guard.claim(self.chain_id, site.key_hash, agrees=agrees)
-        return self.guard.claim(self.chain_id, site.key_hash, floor=self._floor, agrees=self._agrees)
+        return self.guard.claim(self.chain_id, site.key_hash, floor=founding.floor, agrees=founding.agrees)
 
     @property
     def candidate(self) -> Candidate:
@@ -176,7 +175,7 @@ class ReplicaChain:
         if self.changing.under_way:
             return f"a change of generation is under way: {self.changing.why}"
         if self.majority is None:
-            return self._waiting
+            return self._founding.waiting
         match self._neighbours.route():
             case Here():
                 return "" if self.is_able else self.majority.waiting_for or self._missing()
@@ -283,85 +282,24 @@ class ReplicaChain:
         """Go on with birth or change, as far as the others' claims allow; returns whether the own claim changed."""
         if self.changing.step():
             return True
-        if self._is_born() or self.changing.under_way or self.guard is None or self._floor is None:
-            return False
-        changed = False
-        for _ in range(_MOST_STEPS):
-            again = self._step(self.guard)
-            changed |= again
-            if not again or self._is_born():
-                break
-        return changed
+        return not self.is_born and not self.changing.under_way and self._founding.step()
 
-    def _is_born(self) -> bool:
+    @property
+    def is_born(self) -> bool:
+        """See `Unborn.is_born`."""
         return self.majority is not None
 
-    def _step(self, guard: Guard) -> bool:
-        """Take one step; returns whether another may follow."""
-        mine = self.candidate
-        others = {
-            one.member: Candidate(one.member, one.identity, claim)
-            for one in self._neighbours
-            if (claim := one.guards.get(self.chain_id)) is not None
-        }
-        step = next_step(
-            self.chain_id,
-            self._around.members,
-            mine,
-            others,
-            known=guard.members,
-            absent=self._neighbours.absent(),
-        )
-        match step:
-            case Wait(why=why):
-                return self._wait(why, b"")
-            case Stuck(what_to_do=why):
-                return self._wait(why, b"", progress=False)
-            case Agree(digest=digest, why=why):
-                return self._wait(why, digest)
-            case Bind() as bind:
-                self._say(bind.why, progress=True)
-                try:
-                    guard.bind(bind.generation, bind.members, bind.hrs, bind.sign_bytes, bind.accepted_at)
-                except DiskError as error:
-                    return self._wait(str(error), b"")
-                return True
-            case Arm(generation=generation, members=members):
-                return self._arm(guard, generation, members)
-            case Born():
-                record = guard.record
-                if record is not None:
-                    self._born(record.generation, NO_GENERATION.hash, guard.members)
-                return False
+    def born(self) -> None:
+        """See `Unborn.born`."""
+        guard = self.guard
+        if self.is_born or guard is None or guard.record is None:
+            raise BrokenInvariantError(f"the guards of {self.chain_id} are born twice, or without this one")
+        self._tell_after_arming(guard)
+        self._ask_from_now_on(guard.record.generation, NO_GENERATION.hash, guard.members)
 
-    def _wait(self, why: str, agrees: bytes, *, progress: bool = True) -> bool:
-        # Of a birth that goes on by itself nobody has to take notice.
-        self._say(why, progress=progress and (bool(agrees) or self.phase is GuardPhase.BOUND))
-        changed = agrees != self._agrees
-        self._agrees = agrees
-        return changed
-
-    def _arm(self, guard: Guard, generation: GenerationId, members: tuple[Member, ...]) -> bool:
-        try:
-            guard.arm(members)
-        except DiskError as error:
-            return self._wait(str(error), b"")
-        for note in self._after_arming():
+    def _tell_after_arming(self, guard: Guard) -> None:
+        for note in after_arming(self._place.site, self._place.disk, guard):
             self._around.log.warning(note, chain=self.chain_id)
-        hrs = guard.record.hrs if guard.record is not None else None
-        self._around.log.info("born", chain=self.chain_id, generation=str(generation), watermark=str(hrs))
-        self._born(generation, NO_GENERATION.hash, guard.members)
-        return True
-
-    def _after_arming(self) -> tuple[str, ...]:
-        return () if self.guard is None else after_arming(self._place.site, self._place.disk, self.guard)
-
-    def _say(self, why: str, *, progress: bool) -> None:
-        if why != self._waiting:
-            self._waiting = why
-            self.signer.quorum = NoGuard(why)
-            tell = self._around.log.info if progress else self._around.log.warning
-            tell("not born yet: sign requests are held", chain=self.chain_id, waiting_for=why)
 
     def _begin_with_what_is_known(self) -> None:
         guard, marker = self.guard, self._place.marker
@@ -369,18 +307,14 @@ class ReplicaChain:
         if guard is not None and record is not None and record.armed and guard.members:
             change = guard.change
             previous = marker.previous if change is None and marker is not None else NO_GENERATION.hash
-            self._born(record.generation, previous if change is None else change.before.hash, guard.members)
+            previous = previous if change is None else change.before.hash
+            self._ask_from_now_on(record.generation, previous, guard.members)
         elif marker is not None and (guard is None or guard.blown):
             # The own guard does not answer, but who the others are is known: they can be asked.
-            self._born(marker.generation, marker.previous, marker.members)
+            self._ask_from_now_on(marker.generation, marker.previous, marker.members)
         elif isinstance(self._place.guard, JoiningGuard):
             why = "this guard joins by a change of generation: run `cmkms cluster change` on a replica that signs"
-            self._say(why, progress=False)
-
-    def _born(self, generation: GenerationId, previous: bytes, members: tuple[Member, ...]) -> None:
-        if self.majority is not None:
-            raise BrokenInvariantError(f"the guards of {self.chain_id} are born twice")
-        self._ask_from_now_on(generation, previous, members)
+            self._founding.say(why, progress=False)
 
     def _ask_from_now_on(self, generation: GenerationId, previous: bytes, members: tuple[Member, ...]) -> None:
         around, site = self._around, self._place.site
@@ -419,10 +353,10 @@ class ReplicaChain:
 
     def follow(self, change: Change) -> None:
         """See `Subject.follow`."""
-        self._floor = None
+        self._founding.floor = None
         self._ask_from_now_on(change.after, change.before.hash, change.members)
-        for note in self._after_arming():
-            self._around.log.warning(note, chain=self.chain_id)
+        if self.guard is not None:
+            self._tell_after_arming(self.guard)
 
     # -------------------------------------------------------------------------------------------- the way to guards
 

@@ -15,7 +15,7 @@ from cmkms.errors import DiskError
 from cmkms.guard.change import Armed, Change, Hold, Move, Seal, Superseded, left_behind, next_change_step
 from cmkms.guard.claims import GuardClaim, GuardPhase
 from cmkms.guard.founding import Candidate
-from cmkms.guard.generation import Electorate
+from cmkms.guard.generation import Electorate, GenerationId
 from cmkms.guard.guard import Guard
 from cmkms.peers.messages import Message, Propose
 from cmkms.replica.neighbours import Neighbours
@@ -95,7 +95,9 @@ class Changing:
         self._send = send
         self._clock = clock
         self._log = log
-        self._change = subject.guard.change if subject.guard is not None else None
+        self._change: Change | None = None
+        self._after: GenerationId | None = None
+        self._set(subject.guard.change if subject.guard is not None else None)
         self._since = clock()
         self._driver = False
         self._agreed = False
@@ -115,12 +117,12 @@ class Changing:
     def under_way(self) -> bool:
         """Whether there is a change that this replica does not follow yet."""
         electorate = self._subject.electorate
-        return self._change is not None and (electorate is None or electorate.generation != self._change.after)
+        return self._after is not None and (electorate is None or electorate.generation != self._after)
 
     @property
     def agrees(self) -> bytes:
         """The hash of the generation that this replica is ready to begin; empty if there is none."""
-        return self._change.after.hash if self._agreed and self._change is not None and self.under_way else b""
+        return self._after.hash if self._agreed and self._after is not None and self.under_way else b""
 
     @property
     def left_behind(self) -> list[str]:
@@ -134,7 +136,8 @@ class Changing:
             return ""
         if why := self._objection(change):
             return why
-        self._change, self._since, self._agreed, self._driver = change, self._clock(), False, driver
+        self._set(change)
+        self._since, self._agreed, self._driver = self._clock(), False, driver
         self._due.clear()
         self.forgotten = ""
         self._log.warning(
@@ -146,7 +149,7 @@ class Changing:
         """Go on as far as the claims of the others allow; returns whether the own claim changed."""
         changed = False
         for _ in range(_MOST_STEPS):
-            if (change := self._change) is None or not self.under_way or not self._step(change):
+            if (change := self._change) is None or not (self.under_way or self._lags(change)) or not self._step(change):
                 break
             changed = True
         return changed
@@ -169,6 +172,10 @@ class Changing:
         self._due.pop(member, None)
 
     # ---------------------------------------------------------------------------------------------------------- inside
+
+    def _set(self, change: Change | None) -> None:
+        # The generation is worked out once: it takes hashes, and is looked at many times a second.
+        self._change, self._after = change, change.after if change is not None else None
 
     def _objection(self, change: Change) -> str:
         """Say why this change is not for us, or not now."""
@@ -204,10 +211,10 @@ class Changing:
 
     def _step(self, change: Change) -> bool:
         """Take one step; returns whether another may follow."""
-        if not self._has_begun(change) and self._clock() - self._since > FORGET_SECONDS:
+        if self.under_way and not self._has_begun(change) and self._clock() - self._since > FORGET_SECONDS:
             self._forget()
             return True
-        agreed = self._hold_still()
+        agreed = self.under_way and self._hold_still()
         everyone = self._candidates()
         mine = everyone.pop(self._me)
         holder, _ = self._neighbours.holder()
@@ -229,20 +236,30 @@ class Changing:
                 guard.seal(change, hrs, accepted_at)
                 guard.arm_sealed()
                 self._log.warning("this guard answers for", chain=chain, generation=str(change.after), sealed=str(hrs))
-                self._follow(change)
+                if self.under_way:
+                    self._follow(change)
                 return True
             case Armed():
                 self._follow(change)
             case Superseded():
-                self._change = None
+                self._set(None)
                 self._let_go()
             case Hold(why=why):
-                self.why = why
-                if self._is_in_force(change):
-                    self._follow(change)
+                if self.under_way:
+                    self.why = why
+                    if self._is_in_force(change):
+                        self._follow(change)
             case _:
                 pass
         return False
+
+    def _lags(self, change: Change) -> bool:
+        """Whether the change is followed already, and the own guard has yet to be sealed and armed for it."""
+        own = self._subject.claim
+        member = (self._me, self._identity, own.nonce)
+        return own.phase in {GuardPhase.UNBOUND, GuardPhase.BOUND} and member in {
+            (one.id, one.identity, one.nonce) for one in change.members
+        }
 
     def _is_in_force(self, change: Change) -> bool:
         """Whether a member answers for the new generation: then the old one has no majority any more."""
@@ -271,7 +288,7 @@ class Changing:
             "a change of generation is forgotten, nothing was changed", chain=self._subject.chain_id, why=self.why
         )
         self.forgotten = self.why or "the other replicas did not agree in time"
-        self._change = None
+        self._set(None)
         self._let_go()
 
     def _let_go(self) -> None:

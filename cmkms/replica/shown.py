@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
-from cmkms.guard.claims import GuardClaim, GuardPhase
+from cmkms.guard.claims import GuardClaim, state_name
 from cmkms.peers.observation import PeerLinkStatus
 from cmkms.replica.neighbours import Neighbours
 from cmkms.status import PeerGuardStatus, PeerStatus
 
 __all__ = ["peer_statuses"]
-
-_STATES: Final = {
-    GuardPhase.REFUSED: "refused",
-    GuardPhase.UNBOUND: "unborn",
-    GuardPhase.BOUND: "bound",
-    GuardPhase.ARMED: "armed",
-    GuardPhase.FUSED: "fused",
-}
-"""As `GuardStatus.state` names them."""
 
 
 def peer_statuses(links: Iterable[PeerLinkStatus], neighbours: Neighbours) -> tuple[PeerStatus, ...]:
@@ -47,7 +37,7 @@ def _guard(claim: GuardClaim) -> PeerGuardStatus:
     hrs = claim.hrs
     return PeerGuardStatus(
         chain_id=claim.chain_id,
-        state=_STATES[claim.phase],
+        state=state_name(claim.phase, claim.generation),
         generation=claim.generation.number,
         sequence=claim.sequence,
         height=hrs.height,
