@@ -25,9 +25,10 @@ from tests.faults.kills.bugs import Bug
 from tests.faults.kills.load import TIMINGS, Load, Released
 from tests.faults.kills.places import Place
 from tests.faults.kills.replicas import KilledCluster
-from tests.faults.kills.strikes import WITHOUT_BIRTH, Strikes
+from tests.faults.kills.strikes import ORDINARY, Strikes
 
 __all__ = [
+    "AFTER_HEALING",
     "CondemnedError",
     "Goal",
     "InvalidRunError",
@@ -81,6 +82,7 @@ class Tally:
 
     rounds: int = 0
     births: int = 0
+    changes: int = 0
     kills: int = 0
     signatures: int = 0
     refused: int = 0
@@ -91,12 +93,21 @@ class Tally:
     def add(self, other: Tally) -> None:
         self.rounds += other.rounds
         self.births += other.births
+        self.changes += other.changes
         self.kills += other.kills
         self.signatures += other.signatures
         self.refused += other.refused
         self.seconds += other.seconds
         self.hits.update(other.hits)
         self.harm.update(other.harm)
+
+    def show(self) -> None:
+        """Print it, for whoever runs it by hand."""
+        print(  # noqa: T201
+            f"{self.kills} kills in {self.rounds} rounds, {self.births} births and {self.changes} changes; "
+            f"{self.signatures} signatures; {self.seconds:.0f} s; {dict(sorted(self.harm.items()))}; "
+            f"{ {place.value: count for place, count in sorted(self.hits.items())} }"
+        )
 
 
 async def campaign(directory: Path, seed: int, goal: Goal, *, bug: Bug | None = None) -> Tally:
@@ -203,11 +214,11 @@ class _Rounds:
             self.done += 1
 
     def _reached(self, goal: Goal) -> bool:
-        return goal.reached(self.strikes.kills, self.strikes.hits, WITHOUT_BIRTH)
+        return goal.reached(self.strikes.kills, self.strikes.hits, ORDINARY)
 
     def _plan(self) -> list[Callable[[], Awaitable[object]]]:
         """Two or three places of those that were hit the least, and a random kill among them."""
-        due = sorted(WITHOUT_BIRTH, key=lambda place: (self.strikes.hits[place], self._rng.random()))
+        due = sorted(ORDINARY, key=lambda place: (self.strikes.hits[place], self._rng.random()))
         plan: list[Callable[[], Awaitable[object]]] = [
             lambda place=place: self.strikes.at(place)  # type: ignore[misc]
             for place in due[: self._rng.choice((2, 2, 3))]

@@ -34,6 +34,7 @@ from cmkms.http.server import HttpServer
 from cmkms.membership import Membership
 from cmkms.node import run as run_node
 from cmkms.replica.chain import ReplicaChain
+from cmkms.replica.changing import Changing
 from cmkms.replica.member import Replica
 from cmkms.signing.dispatch import Dispatch
 from cmkms.signing.forwarding import ForwardedSignature
@@ -43,7 +44,7 @@ from cmkms.validators.conversation import Conversation
 from tests.faults.kills.bugs import Bug, plant
 from tests.faults.kills.places import Action, Arming, Control, Hit, Place
 
-__all__ = ["launch"]
+__all__ = ["launch", "operate"]
 
 _LOADED: Final = (create_app, HttpServer, run_node)
 """What a start imports late: loaded here, so that the processes that are forked from this one do not."""
@@ -56,6 +57,9 @@ _UNSYNCED: Final = {
     "start": Place.START_UNSYNCED,
     "bind": Place.BIND_UNSYNCED,
     "arm": Place.ARM_UNSYNCED,
+    "move": Place.MOVE_UNSYNCED,
+    "seal": Place.SEAL_UNSYNCED,
+    "rearm": Place.REARM_UNSYNCED,
 }
 """For whom the guard's file is written, and the place between the write and its fdatasync."""
 
@@ -64,6 +68,7 @@ _BESIDE: Final[dict[str, tuple[Place | None, Place | None, Place | None, Place |
     "guard": (None, Place.BIRTH_FILE_UNNAMED, None, Place.BIRTH_FILE),
     "founders.json": (Place.FOUNDERS_UNSYNCED, None, None, Place.FOUNDERS),
     "born": (Place.MARKER_UNSYNCED, Place.MARKER_UNNAMED, None, Place.MARKER),
+    "change.json": (Place.CHANGE_UNSYNCED, None, None, Place.CHANGE_KEPT),
     "vote": (Place.TERM_UNSYNCED, None, None, Place.VOTE_STORED),
 }
 """Files that are written beside and renamed: before the fsync, before and after the rename, and when all is done."""
@@ -72,14 +77,19 @@ _BESIDE: Final[dict[str, tuple[Place | None, Place | None, Place | None, Place |
 def launch(arguments: tuple[str, ...], log: str, control: str, bug: Bug | None) -> None:
     """Become `cmkms` with these arguments, in a process group of its own, with `log` as its output."""
     os.setpgid(0, 0)
+    _Failpoints(Control(Path(control))).install()
+    if bug is not None:
+        plant(bug)
+    operate(arguments, log)
+
+
+def operate(arguments: tuple[str, ...], log: str) -> None:
+    """Become a command of `cmkms`, nothing armed in it."""
     with Path(log).open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     for name in [name for name in os.environ if name.startswith(("CMKMS_", "COMETKMS_"))]:
         del os.environ[name]
-    _Failpoints(Control(Path(control))).install()
-    if bug is not None:
-        plant(bug)
     sys.argv = ["cmkms", *arguments]
     main()
 
@@ -327,6 +337,10 @@ class _Failpoints:
         self._around(GuardFile, "_judged", before=Place.START_READ, after=Place.START_REWRITTEN, writing="start")
         self._around(Guard, "bind", after=Place.BOUND, writing="bind")
         self._around(Guard, "arm", after=Place.ARMED, writing="arm")
+        self._around(Changing, "propose", after=Place.CHANGE_TAKEN)
+        self._around(Guard, "move", after=Place.MOVED, writing="move")
+        self._around(Guard, "seal", after=Place.SEALED, writing="seal")
+        self._around(Guard, "arm_sealed", after=Place.REARMED, writing="rearm")
         self._around(Membership, "start", before=Place.START_JOINING)
         self._around(Membership, "leave", before=Place.STOPPING)
         self._around(Membership, "stop", before=Place.HANDED_OVER)

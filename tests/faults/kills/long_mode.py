@@ -1,4 +1,4 @@
-"""The long mode: campaigns and births until thousands of kills have fallen, and the file that says so.
+"""The long mode: campaigns, births and changes until thousands of kills have fallen, and the file that says so.
 
     python -m tests.faults.kills.long_mode --kills 5000 --hits 20
 
@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from tests.faults.kills.births import births
 from tests.faults.kills.campaign import Goal, Tally, campaign
+from tests.faults.kills.changes import changes
 from tests.faults.kills.places import Place
 
 __all__ = ["RESULT", "long_run", "write_result"]
@@ -29,6 +30,8 @@ _KILLS: Final = 200
 """By one campaign: its recording is judged at its end, and thrown away."""
 _BIRTH_KILLS: Final = 50
 """After each campaign, in births."""
+_CHANGE_KILLS: Final = 30
+"""And in changes of generation, which take longer."""
 
 
 async def long_run(kills: int, hits: int, seed: int, seconds: float) -> Tally:
@@ -37,7 +40,7 @@ async def long_run(kills: int, hits: int, seed: int, seconds: float) -> Tally:
     rng = random.Random(seed)
     total = Tally()
     while time.monotonic() < deadline and not _reached(total, kills, hits):
-        for fewest, run in ((_KILLS, campaign), (_BIRTH_KILLS, births)):
+        for fewest, run in ((_KILLS, campaign), (_BIRTH_KILLS, births), (_CHANGE_KILLS, changes)):
             goal = Goal(min(fewest, kills), 0, max(deadline - time.monotonic(), 1.0))
             with tempfile.TemporaryDirectory(prefix="cmkms-kills-") as directory:
                 total.add(await run(Path(directory), rng.randrange(2**32), goal))
@@ -60,6 +63,7 @@ def write_result(total: Tally, seed: int, path: Path = RESULT) -> None:
         "refused": total.refused,
         "rounds": total.rounds,
         "births": total.births,
+        "changes": total.changes,
         "seconds": round(total.seconds),
         "hits": {place.value: total.hits[place] for place in Place},
         "harm": dict(sorted(total.harm.items())),

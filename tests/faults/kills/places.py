@@ -30,6 +30,7 @@ class Way(Enum):
     HEIR = "the lease holder is stopped in good order"
     STARTED = "it is started"
     BORN = "it is started for the first time, with the others"
+    CHANGED = "its guard was lost, or another's was, and a change of generation is under way"
 
 
 class Place(StrEnum):
@@ -81,6 +82,15 @@ class Place(StrEnum):
     MARKER = "birth-after-the-born-marker-before-arming"
     ARM_UNSYNCED = "birth-between-write-and-fdatasync-of-the-arming"
     ARMED = "birth-armed-before-anybody-is-told"
+    CHANGE_TAKEN = "change-with-the-proposal-before-anything-is-done"
+    CHANGE_UNSYNCED = "change-between-write-and-fsync-of-what-it-is"
+    CHANGE_KEPT = "change-kept-before-the-guard-moves"
+    MOVE_UNSYNCED = "change-between-write-and-fdatasync-of-the-move"
+    MOVED = "change-moved-before-anybody-is-told"
+    SEAL_UNSYNCED = "change-between-write-and-fdatasync-of-the-seal"
+    SEALED = "change-sealed-before-arming"
+    REARM_UNSYNCED = "change-between-write-and-fdatasync-of-the-arming"
+    REARMED = "change-armed-before-anybody-is-told"
 
 
 _P = Place
@@ -97,7 +107,14 @@ _WAYS: Final[dict[Way, tuple[Place, ...]]] = {
     Way.STOPPED: (_P.STOPPING, _P.HANDING_OVER, _P.HANDED_OVER),
     Way.HEIR: (_P.TAKING_OVER,),
     Way.STARTED: (_P.START_READ, _P.START_UNSYNCED, _P.START_REWRITTEN, _P.START_JOINING),
-    Way.BORN: tuple(place for place in _P if list(_P).index(place) >= list(_P).index(_P.BIRTH_FILE_UNNAMED)),
+    Way.BORN: (
+        *(_P.BIRTH_FILE_UNNAMED, _P.BIRTH_FILE, _P.FOUNDERS_UNSYNCED, _P.FOUNDERS, _P.BIND_UNSYNCED, _P.BOUND),
+        *(_P.MARKER_UNSYNCED, _P.MARKER_UNNAMED, _P.MARKER, _P.ARM_UNSYNCED, _P.ARMED),
+    ),
+    Way.CHANGED: (
+        *(_P.CHANGE_TAKEN, _P.CHANGE_UNSYNCED, _P.CHANGE_KEPT, _P.MOVE_UNSYNCED, _P.MOVED),
+        *(_P.SEAL_UNSYNCED, _P.SEALED, _P.REARM_UNSYNCED, _P.REARMED),
+    ),
 }
 
 PLACES: Final[dict[Place, Way]] = {place: way for way, places in _WAYS.items() for place in places}

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -30,9 +31,8 @@ __all__ = ["KilledCluster", "KilledReplica"]
 _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([launcher.__name__])
 
+_POLL_SECONDS: Final = 0.02
 _TROUBLE: Final = {"error", "critical"}
-_REFUSALS: Final = {"conflict", "held", "regression"}
-"""What nodes that contradict each other, and lag behind, are told; never that no variant of a vote can be signed."""
 
 
 class _Forked:
@@ -74,6 +74,8 @@ class KilledReplica(CmkmsProcess):
         super().__init__(directory, chain_id, validator_addrs, replica_id=replica_id)
         self.control = Control(directory / "control")
         self.bug: Bug | None = None
+        self.expected_refusals = {"conflict", "held", "regression"}
+        """What nodes that contradict each other, and lag behind, are told; never that a vote cannot be signed."""
         self.killed: set[int] = set()
         """The processes that were sent a SIGKILL, or hit themselves with one."""
         self._read = 0
@@ -102,7 +104,15 @@ class KilledReplica(CmkmsProcess):
             text = log.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
-        return [line for line in map(_line, whole.splitlines()) if line["level"] in _TROUBLE and not _is_refusal(line)]
+        return [
+            line for line in map(_line, whole.splitlines()) if line["level"] in _TROUBLE and not self._is_expected(line)
+        ]
+
+    def _is_expected(self, line: dict[str, Any]) -> bool:
+        if line["event"] == "refused":
+            return line["reason"] in self.expected_refusals
+        # uvloop's own words about a TLS connection whose other end was killed in its midst: the link begins anew.
+        return line.get("logger") == "asyncio" and "uvloop/sslproto.pyx" in line.get("exception", "")
 
     @property
     def ended_by_itself(self) -> bool:
@@ -122,6 +132,21 @@ class KilledReplica(CmkmsProcess):
     @property
     def fused(self) -> bool:
         return (self.home / "data" / CHAIN / "fuse.json").exists()
+
+    def operate(self, *arguments: str, seconds: float = 30.0) -> tuple[int | None, str]:
+        """Run a command of `cmkms` on its home; returns the exit code, None where it had to be ended, and its words."""
+        log = self.home.with_name("operator.log")
+        log.unlink(missing_ok=True)
+        process = _FORKS.Process(
+            target=launcher.operate, args=((*arguments, "--home", str(self.home)), str(log)), daemon=True
+        )
+        process.start()
+        process.join(seconds)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            process.join()
+        return code, log.read_text() if log.exists() else ""
 
     def _launch(self, *arguments: str) -> RunningProgram:
         process = _FORKS.Process(
@@ -155,15 +180,22 @@ class KilledCluster(CmkmsCluster):
         for replica in self.replicas:
             replica.control.disarm()
 
+    def wait_connected(self, seconds: float) -> None:
+        """Wait until each sees all others. Raises AssertionError."""
+        deadline = time.monotonic() + seconds
+        while not self._connected():
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(_POLL_SECONDS)
+
+    def _connected(self) -> bool:
+        seen = [{peer.id for peer in status.peers if peer.connected} for status in self.statuses().values()]
+        return len(seen) == len(self.members) and all(len(peers) == len(self.members) - 1 for peers in seen)
+
     def held_by_a_majority(self) -> HRS:
         """The highest place that a majority of the guards' files stands at or above."""
         marks = [replica.guard() for replica in self.replicas]
         held = sorted(HRS(0, 0, 0) if mark is None else mark.hrs for mark in marks)
         return held[-(len(self.members) // 2 + 1)]
-
-
-def _is_refusal(line: dict[str, Any]) -> bool:
-    return line["event"] == "refused" and line["reason"] in _REFUSALS
 
 
 def _line(line: bytes) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from tests.faults.kills.load import Load
 from tests.faults.kills.places import PLACES, Action, Arming, Place, Way, places_of
 from tests.faults.kills.replicas import KilledCluster
 
-__all__ = ["WITHOUT_BIRTH", "Strikes", "serve_elsewhere"]
+__all__ = ["ORDINARY", "Strikes", "serve_elsewhere"]
 
-WITHOUT_BIRTH: Final = places_of(*(way for way in Way if way is not Way.BORN))
+ORDINARY: Final = places_of(*(way for way in Way if way not in {Way.BORN, Way.CHANGED}))
 
 _HIT_SECONDS: Final = 2.0
 """How long an armed place is waited for: signatures come every few milliseconds, what is kept every second."""
@@ -133,7 +133,7 @@ class Strikes:
                 return [await asyncio.to_thread(self._cluster.connected_to, address) or holder]
             case Way.FORWARDER | Way.VOTER | Way.ELECTED | Way.HEIR:
                 return list(self._cluster.others(holder))
-            case Way.KEEPER | Way.STARTED | Way.BORN:
+            case Way.KEEPER | Way.STARTED | Way.BORN | Way.CHANGED:
                 return [self._rng.choice(self._cluster.members)]
 
     async def _lead_there(self, way: Way, holder: str, victims: list[str]) -> None:
