@@ -43,11 +43,11 @@ def main(argv: list[str]) -> int:
     """Run inside, or start it there; returns the exit code: 0, 1 for a broken promise."""
     wanted = arguments(argv)
     if is_inside():
-        return _campaign(wanted)
+        return _campaign(wanted, argv)
     return again_inside("tests.faults.partitions", argv)
 
 
-def _campaign(wanted: argparse.Namespace) -> int:
+def _campaign(wanted: argparse.Namespace, argv: list[str]) -> int:
     plan = replace(
         Plan.drawn(wanted.cycles, wanted.seed, wanted.fault or (), cut=wanted.cut, heal=wanted.heal),
         replicas=wanted.replicas,
@@ -58,7 +58,7 @@ def _campaign(wanted: argparse.Namespace) -> int:
         directory = wanted.keep or Path(scratch)
         directory.mkdir(parents=True, exist_ok=True)
         campaign = asyncio.run(run(directory, plan))
-    report = summary(plan, campaign)
+    report = {"command": " ".join(["python -m tests.faults.partitions", *argv]), **summary(plan, campaign)}
     if wanted.every_cycle:
         report["every_cycle"] = [asdict(cycle) for cycle in campaign.cycles]
     text = json.dumps(report, indent=2) + "\n"
@@ -81,10 +81,10 @@ def summary(plan: Plan, campaign: Campaign) -> dict[str, Any]:
         "replicas": plan.replicas,
         "seconds_cut": plan.cut_seconds,
         "seconds_healed": plan.heal_seconds,
+        "seconds_of_slack": plan.slack,
         "cycles": len(campaign.cycles),
         "signatures": campaign.signatures,
         "refused": campaign.refused,
-        "signatures_given_once_more": campaign.repeats,
         "asked": {outcome.value: count for outcome, count in campaign.outcomes.items()},
         "highest": campaign.highest,
         "packets": dict(sorted(campaign.packets.items())),
@@ -95,6 +95,7 @@ def summary(plan: Plan, campaign: Campaign) -> dict[str, Any]:
 
 def _of_kind(kind: str, campaign: Campaign, replicas: int) -> dict[str, float | int | None]:
     cycles = [cycle for cycle in campaign.cycles if cycle.fault == kind]
+    budget = FAULTS[kind].budget(replicas)
     return {
         "cycles": len(cycles),
         "signatures_during": sum(cycle.during for cycle in cycles),
@@ -102,7 +103,7 @@ def _of_kind(kind: str, campaign: Campaign, replicas: int) -> dict[str, float | 
         "silence_longest_s": round(max(cycle.silence for cycle in cycles), 2),
         "first_signature_after_healing_longest_s": round(max(cycle.recovered for cycle in cycles), 2),
         "whole_after_healing_longest_s": round(max(cycle.whole for cycle in cycles), 2),
-        "budget_s": FAULTS[kind].budget(replicas),
+        "budget_s": None if budget is None else round(budget, 2),
     }
 
 

@@ -20,10 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from cmkms.harness.guard_files import read_watermark
 from cmkms.harness.node import SimulatedNode
+from cmkms.harness.recorder import read_observations
 from cmkms.harness.signer_process import CmkmsProcess
-from cmkms.harness.values import HRS
 from tests.faults.cluster.contradictions import Outcome
 from tests.faults.partitions.distant import DistantCluster
 from tests.faults.partitions.faults import FAULTS, RECOVERY_SECONDS, Fault, Stage
@@ -34,10 +33,10 @@ from tests.faults.partitions.wire import Network
 __all__ = [
     "CHAIN",
     "READY_SECONDS",
+    "RECORDING",
     "Campaign",
     "Cycle",
     "Plan",
-    "guards_below",
     "late",
     "longest_silence",
     "open_stage",
@@ -45,6 +44,7 @@ __all__ = [
 ]
 
 CHAIN: Final = "partition-1"
+RECORDING: Final = "answers.jsonl"
 _NODES: Final = {"sentry-0": "tcp://10.77.0.101:26659", "sentry-1": "tcp://10.77.0.102:26659"}
 READY_SECONDS: Final = 60.0
 _WHOLE_SECONDS: Final = 30.0
@@ -102,7 +102,6 @@ class Campaign:
     cycles: list[Cycle] = field(default_factory=list[Cycle])
     violations: list[str] = field(default_factory=list[str])
     signatures: int = 0
-    repeats: int = 0
     refused: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter[Outcome])
     packets: Counter[str] = field(default_factory=Counter[str])
@@ -156,7 +155,8 @@ def _unmount(disk: Path) -> None:
 
 async def run(directory: Path, plan: Plan) -> Campaign:
     """Carry the plan out. Files go into `directory`, the recording of every answer among them."""
-    watch, campaign = Watch(CHAIN, directory / "answers.jsonl"), Campaign()
+    recording = directory / RECORDING
+    watch, campaign = Watch(CHAIN, recording), Campaign()
     async with open_stage(directory, plan, watch) as stage:
         sentries = Sentries(stage.nodes, random.Random(plan.seed + 1))
         asking = asyncio.create_task(sentries.play())
@@ -172,11 +172,10 @@ async def run(directory: Path, plan: Plan) -> Campaign:
         dead = set(stage.cluster.members) - set(stage.cluster.alive)
         campaign.violations += [f"{member} ended by itself" for member in sorted(dead)]
         await asyncio.to_thread(stage.cluster.close)
-        campaign.violations += guards_below(_homes(stage.cluster), watch.highest)
+        campaign.violations += stage.cluster.check_guards(read_observations(recording))
         campaign.packets = stage.network.counts
-    campaign.violations += [str(violation) for violation in watch.violations]
+    campaign.violations += [str(violation) for violation in watch.oracle.violations]
     campaign.signatures, campaign.refused = watch.oracle.signed, watch.oracle.refused
-    campaign.repeats = watch.repeats
     campaign.outcomes, campaign.highest = sentries.outcomes, str(watch.highest)
     return campaign
 
@@ -235,17 +234,3 @@ async def _whole(stage: Stage, healed: float) -> float:
             break
         await asyncio.sleep(_POLL_SECONDS)
     return time.monotonic() - healed
-
-
-def _homes(cluster: DistantCluster) -> list[Path]:
-    return [cluster.replica(member).home for member in cluster.members]
-
-
-def guards_below(homes: Sequence[Path], highest: HRS) -> list[str]:
-    """What is wrong with the guards' files in these homes, now that nobody writes them any more."""
-    marks = [read_watermark(file.read_bytes()) for home in homes for file in home.glob("data/*/guard")]
-    reached = sum(mark is not None and mark.hrs >= highest for mark in marks)
-    if reached > len(homes) // 2:
-        return []
-    stand = ", ".join("unreadable" if mark is None else f"{mark.member} at {mark.hrs}" for mark in marks)
-    return [f"released {highest}, but only {reached} guards stand there or above ({stand})"]

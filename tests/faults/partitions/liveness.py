@@ -23,7 +23,7 @@ from typing import Any, Final
 from cmkms.harness.chain import ChainPlan, run_chain
 from cmkms.harness.node import SimulatedNode
 from tests.faults.partitions.altered import DIALS, Dials
-from tests.faults.partitions.campaign import CHAIN, READY_SECONDS, Plan, open_stage
+from tests.faults.partitions.campaign import CHAIN, READY_SECONDS, RECORDING, Plan, open_stage
 from tests.faults.partitions.faults import Stage
 from tests.faults.partitions.liveness_cases import CASES, Case
 from tests.faults.partitions.namespaces import again_inside, is_inside
@@ -151,7 +151,7 @@ def _log(stage: Stage, member: str) -> list[str]:
 
 @asynccontextmanager
 async def _drill(directory: Path, case: Case, seed: int) -> AsyncGenerator[Drill]:
-    watch = Watch(CHAIN, directory / "answers.jsonl")
+    watch = Watch(CHAIN, directory / RECORDING)
     dials = {f"node-{number}": Dials(directory / f"dials-{number}") for number in range(3)}
     programs = {
         member: (sys.executable, "-m", "tests.faults.partitions.altered", f"{DIALS}{directory}/dials-{number}")
@@ -166,8 +166,8 @@ async def _drill(directory: Path, case: Case, seed: int) -> AsyncGenerator[Drill
             await drill.end()
         finally:
             watch.close()
-    if watch.violations:
-        raise SystemExit(f"{case.name}: {watch.violations[0]}")
+    if watch.oracle.violations:
+        raise SystemExit(f"{case.name}: {watch.oracle.violations[0]}")
 
 
 @dataclass(slots=True)

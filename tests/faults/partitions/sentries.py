@@ -18,7 +18,7 @@ from typing import Final
 from cmkms.harness.errors import NodeSideError, RemoteSignerError
 from cmkms.harness.node import SimulatedNode
 from cmkms.harness.observation import Observation
-from cmkms.harness.oracle import Oracle, Rule, Violation
+from cmkms.harness.oracle import Oracle
 from cmkms.harness.recorder import Recorder
 from cmkms.harness.values import HRS, MessageType, Vote
 from cmkms.harness.wire import (
@@ -37,7 +37,6 @@ _PACE: Final = 0.04
 """Seconds that a node lets pass between two requests: together they ask some 30 times a second, as a busy chain."""
 _LAGGING: Final = 0.1
 """How often a node asks again for what it had before."""
-_LATE: Final = {Rule.WENT_BACK, Rule.AFTER_PRECOMMIT}
 _STEPS: Final = (MessageType.PROPOSAL, MessageType.PREVOTE, MessageType.PRECOMMIT)
 
 
@@ -45,35 +44,20 @@ class Watch:
     """Sees every answered request: to the oracle, to a file, and when something new was signed to `moments`.
 
     `moments` are CLOCK_MONOTONIC seconds of signatures above all before; `highest` is the place of the last of them.
-    A signature that a node had before may be given once more to one that lags behind: nothing new leaves with it, so
-    that it came late is no violation. `repeats` counts them.
     """
 
     def __init__(self, chain_id: str, recording: Path) -> None:
         self.oracle = Oracle([chain_id])
-        self.violations: list[Violation] = []
         self.moments: list[float] = []
         self.highest = HRS(0, 0, 0)
-        self.repeats = 0
-        self._signatures: dict[HRS, bytes] = {}
         self._signed = asyncio.Event()
         self._recorder = Recorder(recording)
 
     def __call__(self, seen: Observation) -> None:
         """Take one observation. Fit to be a node's witness."""
         self._recorder(seen)
-        found = self.oracle(seen)
-        signed = _signature(seen)
-        if signed is None:
-            self.violations += found
-            return
-        hrs, signature = signed
-        if self._signatures.setdefault(hrs, signature) == signature:
-            late = [one for one in found if one.rule in _LATE]
-            self.repeats += bool(late)
-            found = [one for one in found if one not in late]
-        self.violations += found
-        if hrs > self.highest:
+        self.oracle(seen)
+        if (hrs := _signed_at(seen)) is not None and hrs > self.highest:
             self.highest = hrs
             self.moments.append(seen.answered_at)
             self._signed.set()
@@ -91,15 +75,15 @@ class Watch:
         self._recorder.close()
 
 
-def _signature(seen: Observation) -> tuple[HRS, bytes] | None:
-    """Where and what was signed; None for any other answer."""
+def _signed_at(seen: Observation) -> HRS | None:
+    """Where something was signed; None for any other answer."""
     if seen.reply is None:
         return None
     match decode_request(seen.request), decode_reply(seen.reply):
-        case SignVoteRequest(_, asked), VoteReply(answered):
-            return asked.hrs, answered.signature
-        case SignProposalRequest(_, proposed), ProposalReply(proposal):
-            return proposed.hrs, proposal.signature
+        case SignVoteRequest(_, asked), VoteReply():
+            return asked.hrs
+        case SignProposalRequest(_, proposed), ProposalReply():
+            return proposed.hrs
         case _:
             return None
 

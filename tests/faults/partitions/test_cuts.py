@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import pytest
 
-from cmkms.harness.values import HRS
-from tests.faults.partitions.campaign import guards_below
+from cmkms.harness.guard_files import check_guards
+from cmkms.harness.recorder import read_observations
+from tests.faults.partitions.campaign import CHAIN, RECORDING
 from tests.faults.partitions.faults import FAULTS
 from tests.faults.partitions.namespaces import DEVICE, why_not
 
@@ -70,12 +71,11 @@ class TestCuts:
         assert (ran.exit_code, ran.report["violations"]) == (0, [])
         assert set(ran.report["faults"]) == set(kinds)
         assert ran.report["packets"]["cut"] > 0
-        highest = HRS(*map(int, ran.report["highest"].split("/")))
-        assert highest > HRS(10, 0, 3)
-        homes = sorted((kept / "homes").iterdir())
-        assert guards_below(homes, highest) == []
-        # That this check can fail: these very guards are below what would have been signed next.
-        assert guards_below(homes, HRS(highest.height + 2, 0, 1)) != []
+        guards = {home.name: (home / "data" / CHAIN / "guard").read_bytes() for home in (kept / "homes").iterdir()}
+        assert check_guards(guards, read_observations(kept / RECORDING)) == []
+        # That this check can fail: with the guards of two of three gone.
+        lost: dict[str, bytes | None] = {**guards, "node-0": None, "node-1": None}
+        assert check_guards(lost, read_observations(kept / RECORDING)) != []
 
     @pytest.mark.slow
     @pytest.mark.timeout(3600)
