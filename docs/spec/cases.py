@@ -58,6 +58,7 @@ SHRUNK_GROWN: Final = (*SHRUNK, Generation((0, 1, 2), after=1))
 SHRUNK_GROWN_ANEW: Final = (*SHRUNK, Generation((0, 3, 4), after=1))
 FIVE: Final = (*THREE, Generation((0, 1, 2, 3, 4)))
 FIVE_TO_THREE: Final = (Generation((0, 1, 2, 3, 4)), Generation((0, 1, 2)))
+LEFT_ALONE: Final = (*GROWN, Generation((3,)))
 PAIRS: Final = (Generation((0, 1)), Generation((0, 2)), Generation((1, 3)))
 
 
@@ -193,6 +194,7 @@ CASES: Final = (
     _quorum("early report", "report before the move", REPLACED, "BREAK_REPORT", hrs=1),
     _quorum("move twice", "let a mover of one change move for another", COMPETING, "BREAK_ONCE", hrs=1),
     _quorum("go back", "let a mover join an older generation", TWICE, "BREAK_FORWARD", hrs=1),
+    _quorum("alone again", "replace a lost mover by a guard that signs alone", LEFT_ALONE, "BREAK_ALONE", hrs=1),
     _quorum("half", "take half of the old members for enough", PAIRS, "BREAK_HALF", hrs=1),
     _takeover("no peek", "write before a majority was peeked", 3, "BREAK_PEEK"),
     _takeover("not deaf", "take old questions after a peek", 3, "BREAK_DEAF"),

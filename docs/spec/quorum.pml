@@ -308,6 +308,14 @@ end:	do
 		hrs = 0; bytes = SEAL
 	}
 #endif
+#ifdef BREAK_ALONE
+	:: d_step {
+		phase == UNBOUND && MEMBER(_pid, GENERATIONS - 1) && (CLAIM(1, 0) & BIT(0)) ->
+		printf("@ g%d: made in the place of a lost guard that had left; it signs alone, above HRS 0\n", _pid + 1);
+		generation = GENERATIONS - 1;
+		phase = ARMED
+	}
+#endif
 	EVERY_BREAK
 	od
 }
