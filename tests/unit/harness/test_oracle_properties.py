@@ -35,7 +35,7 @@ from tests.unit.harness.hand_made import (
 EXAMPLES = 40
 """Of each property in the everyday run; `make proof` goes through many more seeds."""
 
-SEEDS = 1000
+SEEDS = 500
 
 STEPS = 14
 """Exchanges in a history: enough for two to be near each other, few enough to draw many."""
