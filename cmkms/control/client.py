@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
+from cmkms.control.lines import Fields, encode_line, parse_line
 from cmkms.errors import OperatorError, UnavailableError
 
 __all__ = ["control"]
@@ -18,10 +18,10 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 _CHUNK: Final = 65536
 
 
-def control(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+def control(path: Path, request: Fields) -> Fields:
     """Ask, and return the answer. Raises UnavailableError where no replica answers, OperatorError where it refuses."""
     try:
-        answer: object = json.loads(_exchange(path, json.dumps(request).encode() + b"\n"))
+        fields = parse_line(_exchange(path, encode_line(request)))
     except (FileNotFoundError, ConnectionRefusedError):
         raise UnavailableError(
             f"no replica runs with this home ({path} does not answer): start it, or give the home of one that runs"
@@ -30,11 +30,10 @@ def control(path: Path, request: dict[str, Any]) -> dict[str, Any]:
         raise OperatorError(
             f"{path} is not for user {os.geteuid()}: run this as the user who runs the replica"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UnavailableError(f"{path}: asking the replica failed ({error})") from error
-    if not isinstance(answer, dict):
+    if fields is None:
         raise UnavailableError(f"{path}: what answers is no cmkms of this release")
-    fields = cast("dict[str, Any]", answer)
     if fields.get("ok") is not True:
         raise OperatorError(str(fields.get("why", "the replica refuses, and does not say why")))
     return fields

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-__all__ = ["MAX_LINE_BYTES", "ControlServer", "Request"]
+from cmkms.control.lines import Fields, encode_line, parse_line
+
+__all__ = ["MAX_LINE_BYTES", "ControlServer"]
 
 MAX_LINE_BYTES: Final = 64 * 1024
 """A plan of five members has 2 KiB."""
@@ -27,14 +28,12 @@ BACKLOG: Final = 8
 _UCRED: Final = struct.Struct("iII")
 """struct ucred of unix(7): pid, uid, gid."""
 
-Request = dict[str, Any]
-
 
 class ControlServer:
     """Listens from `start` to `stop`."""
 
     def __init__(
-        self, path: Path, answer: Callable[[Request], Request], fatal: Callable[[BaseException], None]
+        self, path: Path, answer: Callable[[Fields], Fields], fatal: Callable[[BaseException], None]
     ) -> None:
         """`answer` returns at once; an error in it is a bug and goes to `fatal`."""
         self._path = path
@@ -77,16 +76,9 @@ class ControlServer:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = await reader.readline()
-        try:
-            request: object = json.loads(line)
-        except (ValueError, RecursionError):
-            request = None
-        if isinstance(request, dict):
-            answer = self._answer(cast("Request", request))
-        else:
-            answer = {"ok": False, "why": "expected one JSON object on one line"}
-        writer.write(json.dumps(answer).encode() + b"\n")
+        request = parse_line(await reader.readline())
+        wrong: Fields = {"ok": False, "why": "expected one JSON object on one line"}
+        writer.write(encode_line(wrong if request is None else self._answer(request)))
         await writer.drain()
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from cmkms.guard.change import Change
 from cmkms.guard.claims import FloorClaim, FloorKind, GuardClaim, GuardPhase
 from cmkms.guard.decide import Accepted, Conflict, Held, Refused, RefusedBecause, Regression, Sealed
-from cmkms.guard.generation import GenerationId
+from cmkms.guard.generation import GenerationId, Member
 from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.rpc import Accept, Answered, Outranked, Peek, Peeked
-from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Raft, Status
+from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Propose, Raft, Status
 from cmkms.signing.answers import Rejected, RejectedBecause
 from cmkms.signing.forwarding import Forward, Forwarded, ForwardedSignature, NotHolder
 
@@ -85,6 +86,9 @@ outcomes = (
 )
 forwarded = st.builds(Forwarded, u64, chain_ids, outcomes)
 
+guard_members = st.lists(st.builds(Member, member_ids, digests, nonces), max_size=5).map(tuple)
+changes = st.builds(Change, chain_ids, digests, u64, digests, guard_members, guard_members)
+
 frames: st.SearchStrategy[Frame] = st.one_of(
     accepts,
     answers,
@@ -97,5 +101,6 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Raft, st.binary(max_size=2000)),
     st.builds(Blow, chain_ids, maybe_nonces, u64),
     st.builds(Declined, sentences),
+    st.builds(Propose, changes),
     st.just(Goodbye()),
 )
