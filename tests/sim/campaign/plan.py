@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tests.sim.campaign import births, disks, machines, networks, nodes
+from tests.sim.campaign import births, changes, disks, machines, networks, nodes
 from tests.sim.campaign.world import World
 
 __all__ = ["ALL_KINDS", "CONFLICTS", "FAULTS", "Blow", "Plan", "plan_of", "replicas_of", "strike"]
@@ -49,6 +49,7 @@ FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "lost-home": (1, disks.lose_a_home),
     "image": (2, disks.keep_an_image),
     "roll-back": (2, disks.roll_back),
+    "replace": (3, changes.replace_a_guard),
     "node-cut": (3, nodes.cut_a_node_off),
     "node-hasty": (2, nodes.make_a_node_hasty),
     "node-reconnect": (2, nodes.reconnect_a_node),

@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 
-from cmkms.cluster.elections import Elections
+from cmkms.cluster.coordination import Coordination
 from cmkms.guard.accepting import GuardService
 from cmkms.guard.decide import Accepted
 from cmkms.guard.majority import MajorityQuorum
 from cmkms.guard.rpc import Accept, Answered
 from cmkms.signing import Rejected, RejectedBecause, Signer
+from tests.sim.campaign.plan import plan_of
 from tests.sim.campaign.run import Outcome
 from tests.sim.campaign.shrinking import Case, shrink
 from tests.sim.campaign.sweep import run_alone
 from tests.sim.guard.disk import SimulatedFile
 
-SEEDS = range(1001, 1009)
+STRANGE = 0.8
+SEEDS = [seed for seed in range(1001, 1101) if sum(plan_of(seed, 1.0, ()).strange) >= STRANGE][:8]
+"""Nodes that ask for conflicting things often: what is lax here comes to light soon."""
 
 
 def condemned(why: str, seconds: float = 6.0) -> Outcome:
@@ -52,7 +55,7 @@ def test_an_answer_leaves_before_it_is_on_disk(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(SimulatedFile, "sync", forget_to)
     outcome = condemned("disks behind it")
-    assert "VIOLATION" in outcome.story[-1]
+    assert any("VIOLATION" in line for line in outcome.story)
 
 
 def test_a_guard_accepts_whatever_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +65,7 @@ def test_a_guard_accepts_whatever_it_is_asked(monkeypatch: pytest.MonkeyPatch) -
         return replace(real(service, request), verdict=Accepted(advances=False))
 
     monkeypatch.setattr(GuardService, "accept", oblige)
-    condemned("disks behind it")
+    condemned("signs at")
 
 
 def test_a_replica_signs_what_was_asked_and_not_what_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,12 +94,13 @@ def test_a_node_is_refused_what_could_be_signed(monkeypatch: pytest.MonkeyPatch)
 
 def test_nobody_is_ever_elected_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first leader is elected, and nobody after it: a majority is up, and no request is answered."""
-    real = Elections.due
+    real = Coordination._stand_if_due
 
-    def due(elections: Elections, now: float) -> bool:
-        return real(elections, now) and elections._leader is None and not elections.gone
+    def stand(coordination: Coordination) -> None:
+        if coordination.term < 2:
+            real(coordination)
 
-    monkeypatch.setattr(Elections, "due", due)
+    monkeypatch.setattr(Coordination, "_stand_if_due", stand)
     condemned("have been up and connected", seconds=15.0)
 
 

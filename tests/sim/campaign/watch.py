@@ -68,7 +68,7 @@ class Watch:
         now = self._world.now
         for group, since in self._since.items():
             budget = CALM_BUDGET_SECONDS if len(group) == self._size else BUDGET_SECONDS
-            owed = now - max(asked.tried_at, since + SETTLE_SECONDS)
+            owed = now - max(asked.tried_at, since + SETTLE_SECONDS, self._world.excused_until)
             if of not in group or owed <= 0 or asked.answer is not None:
                 continue
             if not self._world.cluster.judge.decidable(asked.sign_bytes, [one.host.name for one in group]):

@@ -31,6 +31,10 @@ class World:
         self.struck: Counter[str] = Counter()
         self.broken: set[str] = set()
         """Replicas whose guard will not answer again, whatever is healed."""
+        self.replaced: set[str] = set()
+        """Of these, those for which an operator has a new guard waiting."""
+        self.excused_until = 0.0
+        """A change of generation holds requests for a while."""
         self.images: dict[str, tuple[int, bytes]] = {}
         """Old images of guards, with the sequence number in them."""
         self.disturbed: dict[frozenset[str], float] = {}

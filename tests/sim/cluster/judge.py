@@ -38,9 +38,13 @@ _NEVER_TOLD = {
 
 @dataclass(eq=False, slots=True)
 class _Book:
-    """What one guard has durably held, by place: the bytes (None: a seal), and of which generation it was then."""
+    """What one replica's guards have durably held.
 
-    held: dict[HRS, tuple[bytes | None, bytes]] = field(default_factory=dict[HRS, tuple[bytes | None, bytes]])
+    `accepted`: by place and generation, the bytes; `by_file`: the same by place and file, whatever the generation.
+    """
+
+    accepted: dict[HRS, dict[bytes, bytes]] = field(default_factory=dict[HRS, dict[bytes, bytes]])
+    by_file: dict[tuple[HRS, bytes], bytes] = field(default_factory=dict[tuple[HRS, bytes], bytes])
     last: Watermark | None = None
     rolled_back: bool = False
 
@@ -55,6 +59,8 @@ class Judge:
         self._answers = Oracle([CHAIN])
         self._books: dict[str, _Book] = {}
         self._asked: set[bytes] = set()
+        self._numbers: dict[bytes, int] = {}
+        self._highest_of: dict[int, HRS] = {}
         self._signed_at: dict[HRS, float] = {}
         self.signed: dict[product.HRS, bytes] = {}
         """Every place that has a signature, in the product's words for the sake of whoever asks about it."""
@@ -81,19 +87,29 @@ class Judge:
         book = self._books.setdefault(name, _Book())
         before, hrs = book.last, stored.hrs
         book.last = stored
+        self._numbers[stored.generation_hash] = stored.generation
         if stored.member != name or stored.chain_id != CHAIN:
             self.condemn(f"{name} keeps a record of {stored.member} for {stored.chain_id}")
         if not stored.armed:
             return
-        same_file = before is not None and before.nonce == stored.nonce and before.armed
+        same_file = before is not None and before.nonce == stored.nonce
         if self.watches_guards and same_file and before is not None and not book.rolled_back:
-            if hrs < before.hrs or stored.sequence <= before.sequence - 1:
+            if hrs < before.hrs or stored.sequence < before.sequence or stored.generation < before.generation:
                 self.condemn(f"the guard of {name} went from {before.hrs} back to {hrs}")
-            if before.generation_hash != stored.generation_hash:
-                self.condemn(f"the guard of {name} changed its generation")
-        kept = book.held.setdefault(hrs, (stored.sign_bytes, stored.generation_hash))
-        if kept[0] != stored.sign_bytes:
+            if before.generation == stored.generation != 0 and before.generation_hash != stored.generation_hash:
+                self.condemn(f"the guard of {name} changed its members, and not its generation")
+        self._check_seal(name, stored)
+        if stored.sign_bytes is None:
+            return
+        book.accepted.setdefault(hrs, {}).setdefault(stored.generation_hash, stored.sign_bytes)
+        if book.by_file.setdefault((hrs, stored.nonce), stored.sign_bytes) != stored.sign_bytes:
             self.condemn(f"the guard of {name} accepted two messages at {hrs}")
+
+    def _check_seal(self, name: str, stored: Watermark) -> None:
+        """Whoever answers for a generation stands above all that was signed by the ones before."""
+        former = [hrs for number, hrs in self._highest_of.items() if number < stored.generation]
+        if former and stored.hrs < max(former):
+            self.condemn(f"{name} answers for generation {stored.generation} at {stored.hrs}, below {max(former)}")
 
     def rolled_back(self, name: str) -> None:
         """An operator has put an old file back: what it says of itself is no fault of the guard's."""
@@ -126,11 +142,23 @@ class Judge:
         if self._signed.setdefault(hrs, sign_bytes) != sign_bytes:
             self.condemn(f"two messages are signed at {hrs}: {shown(self._signed[hrs])} and {shown(sign_bytes)}")
         behind = Counter(
-            book.held[hrs][1] for book in self._books.values() if book.held.get(hrs, (None,))[0] == sign_bytes
+            generation
+            for book in self._books.values()
+            for generation, held in book.accepted.get(hrs, {}).items()
+            if held == sign_bytes
         )
         most = max(behind.values(), default=0)
         if most <= self._size // 2:
             self.condemn(f"{name} signs at {hrs} with {most} of {self._size} disks behind it")
+        self._note_generation(hrs, max(behind, key=lambda one: behind[one]))
+
+    def _note_generation(self, hrs: HRS, generation: bytes) -> None:
+        """By which generation this is signed; the later ones must be sealed above it."""
+        number = self._numbers[generation]
+        self._highest_of[number] = max(self._highest_of.get(number, hrs), hrs)
+        for name, book in self._books.items():
+            if book.last is not None and book.last.armed:
+                self._check_seal(name, book.last)
 
     def _extension(self, name: str, sign_bytes: bytes) -> None:
         """Whoever asked for it has, or is about to have, the precommit of that place: it is signed already."""

@@ -227,13 +227,8 @@ class Process:
         if note:
             host.tell(note)
         released = load_released(host.site)
-        record = (
-            guard.guard.record
-            if isinstance(guard, UnarmedGuard | JoiningGuard)
-            else guard.record
-            if guard is not None
-            else None
-        )
+        opened = guard.guard if isinstance(guard, UnarmedGuard | JoiningGuard) else guard
+        record = opened.record if opened is not None else None
         if released is not None and record is not None and released.hrs < record.hrs:
             released = None
         self._stored = released
