@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import sys
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
@@ -18,6 +17,7 @@ from typing import Any
 from tests.faults.partitions.campaign import Campaign, Plan, run
 from tests.faults.partitions.faults import FAULTS
 from tests.faults.partitions.namespaces import again_inside, is_inside
+from tests.faults.partitions.scratch import scratch
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -54,8 +54,8 @@ def _campaign(wanted: argparse.Namespace, argv: list[str]) -> int:
         slack=wanted.slack,
         programs={f"node-{number}": _program(wanted.sabotage) for number in range(wanted.replicas)},
     )
-    with tempfile.TemporaryDirectory(prefix="cmkms-partitions-") as scratch:
-        directory = wanted.keep or Path(scratch)
+    with scratch() as here:
+        directory = wanted.keep or here
         directory.mkdir(parents=True, exist_ok=True)
         campaign = asyncio.run(run(directory, plan))
     report = {"command": " ".join(["python -m tests.faults.partitions", *argv]), **summary(plan, campaign)}

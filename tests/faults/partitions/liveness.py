@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -27,6 +26,7 @@ from tests.faults.partitions.campaign import CHAIN, READY_SECONDS, RECORDING, Pl
 from tests.faults.partitions.faults import Stage
 from tests.faults.partitions.liveness_cases import CASES, Case
 from tests.faults.partitions.namespaces import again_inside, is_inside
+from tests.faults.partitions.scratch import scratch
 from tests.faults.partitions.sentries import Watch
 
 __all__: list[str] = []
@@ -197,8 +197,8 @@ class Measured:
 async def measure(cases: Sequence[Measured], times: int, seed: int, done: Callable[[Measured], None]) -> None:
     """Measure cases with the same disks on one cluster, or a final one on a cluster for each blow."""
     while True:
-        with tempfile.TemporaryDirectory(prefix="cmkms-liveness-") as directory:
-            async with _drill(Path(directory), cases[0].case, seed) as drill:
+        with scratch() as directory:
+            async with _drill(directory, cases[0].case, seed) as drill:
                 for one in cases:
                     await one.by(drill, times)
                     if len(one.blows) == times:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DEVICE", "Host", "again_inside", "is_inside", "own_host", "why_not"]
+__all__ = ["DEVICE", "Host", "again_inside", "is_inside", "outside_pid", "own_host", "why_not"]
 
 _TUN: Final = Path("/dev/net/tun")
 DEVICE: Final = "wire0"
@@ -28,6 +28,7 @@ _NETWORK_BITS: Final = 24
 _PROBE_SECONDS: Final = 10.0
 
 _INSIDE: Final = "TEST_NAMESPACES_INSIDE"
+"""Holds the process id of the program outside."""
 
 _CLONE_NEWNET: Final = 0x40000000
 _TUNSETIFF: Final = 0x400454CA
@@ -55,7 +56,9 @@ def again_inside(module: str, arguments: Sequence[str]) -> int:
         command = [*_UNSHARE, *flags, sys.executable]
         if _probe(command) is None:
             whole = [*command, "-m", module, *arguments]
-            with subprocess.Popen(whole, stdin=subprocess.PIPE, env={**os.environ, _INSIDE: "1"}) as inside:
+            with subprocess.Popen(
+                whole, stdin=subprocess.PIPE, env={**os.environ, _INSIDE: str(os.getpid())}
+            ) as inside:
                 return inside.wait()
     print(why_not(sys.executable), file=sys.stderr)  # noqa: T201 - a command speaks
     return 2
@@ -67,6 +70,11 @@ def is_inside() -> bool:
         return False
     threading.Thread(target=_end_with_the_outside, daemon=True).start()
     return True
+
+
+def outside_pid() -> int:
+    """The process id, outside, of the program that made these namespaces; our own where there are none."""
+    return int(os.environ.get(_INSIDE, "0")) or os.getpid()
 
 
 def _end_with_the_outside() -> None:

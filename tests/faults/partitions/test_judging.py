@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.faults.partitions.campaign import Cycle, Plan, late, longest_silence
 from tests.faults.partitions.faults import FAULTS
 from tests.faults.partitions.namespaces import Host
+from tests.faults.partitions.scratch import sweep
 from tests.faults.partitions.wire import Network, Weather
 
 GOOD = Cycle("leader-deaf", silence=1.0, recovered=0.1, whole=1.0, during=10, after=10)
@@ -54,6 +57,22 @@ class TestTheLongestSilence:
 
     def test_one_that_began_later_is_none_of_it(self) -> None:
         assert longest_silence([1.0, 1.5, 2.5, 90.0], cut=1.0, healed=2.0) == 1.0
+
+
+class TestLeftovers:
+    def test_those_of_a_run_that_was_killed_go_and_others_stay(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        for name in (f"cmkms-hosts-{ended.pid}-x", f"cmkms-hosts-{os.getpid()}-x", f"cmkms-{ended.pid}-x"):
+            (tmp_path / name / "home").mkdir(parents=True)
+        sweep()
+        assert {path.name for path in tmp_path.iterdir()} == {
+            f"cmkms-hosts-{os.getpid()}-x",
+            f"cmkms-{ended.pid}-x",
+        }
 
 
 HERE, THERE = "10.77.0.1", "10.77.0.2"
