@@ -10,12 +10,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from cmkms.errors import ConfigError, PeerError, SecretFileError, UnavailableError
+from cmkms.errors import ConfigError, OperatorError, PeerError, SecretFileError, UnavailableError
 from cmkms.guard.born import MarkerError
 from cmkms.guard.record import RecordDamagedError
 from cmkms.guard.state_file import StateFileError
 from cmkms.peers.wire import PeerProtocolError
 from cmkms.privval import CipherError, FramingError, HandshakeError, SignBytesError, UndecodableRequestError
+from tests.fuzz import entries_change as change
 from tests.fuzz import entries_files as files
 from tests.fuzz import entries_link as link
 from tests.fuzz import entries_privval as privval
@@ -127,6 +128,7 @@ DECODERS: Final = (
             "cmkms.peers.rpc_codec:decode_peeked",
             "cmkms.peers.rpc_codec:_decode_verdict",
             "cmkms.peers.claims_codec:read_claims",
+            "cmkms.peers.change_codec:read_change",
             "cmkms.peers.wire:__init__",
             "cmkms.peers.wire:decode_utf8",
             "cmkms.peers.session:_take",
@@ -216,6 +218,29 @@ DECODERS: Final = (
         ("cmkms.keys.identity:load_identity", "cmkms.keys.identity:from_seed"),
         files.identity, files.identity_corpus, (SecretFileError,), _JSON, text=True, share=0.5,
     ),
+    # ---------------------------------------------------------------------------------------- a change of generation
+    Decoder(
+        "change-file",
+        ("cmkms.guard.change_file:parse_change", "cmkms.guard.change_file:read_change"),
+        change.change_file, change.change_file_corpus, (), _JSON, text=True, share=0.5,
+    ),
+    Decoder(
+        "control-line",
+        ("cmkms.control.lines:parse_line",),
+        change.line, change.line_corpus, (), _JSON, text=True,
+    ),
+    Decoder(
+        "control-request",
+        ("cmkms.control.server:_exchange",),
+        change.control_request, change.control_request_corpus, (), _JSON, text=True, share=0.2,
+        memory=8 * 1024 * 1024,
+    ),
+    Decoder(
+        "control-answer",
+        ("cmkms.control.client:control",),
+        change.control_answer, change.control_answer_corpus, (UnavailableError, OperatorError), _JSON, text=True,
+        share=0.1, memory=8 * 1024 * 1024,
+    ),
     # --------------------------------------------------------------------- configuration, command lines, status, HTTP
     Decoder(
         "config-file",
@@ -266,6 +291,8 @@ DECODERS: Final = (
 
 NO_DECODERS: Final = {
     "cmkms.cluster.audited": "compares the source of an installed package with a digest",
+    "cmkms.control.client": "hands lines to control/lines.py",
+    "cmkms.control.server": "hands lines to control/lines.py",
     "cmkms.guard.disk": "moves bytes to and from the guard's file, and looks a process number up in /proc/locks",
     "cmkms.home": "reads files with a bound, and understands none of them",
     "cmkms.keys.ed25519": "takes a seed whose length the caller has checked",

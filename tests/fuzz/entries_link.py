@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cmkms.cluster import codec as raft_codec
 from cmkms.cluster.view import LeaseTaken, View
+from cmkms.guard.change import Change, left_behind, next_change_step
 from cmkms.guard.claims import NO_FLOOR, FloorClaim, FloorKind, GuardClaim, GuardPhase, refused_claim
 from cmkms.guard.decide import Accepted, Conflict, Held, Refused, RefusedBecause, Regression, Sealed, Verdict
 from cmkms.guard.founding import Candidate, next_step
@@ -28,12 +29,13 @@ from cmkms.keys.identity import Identity
 from cmkms.peers.codec import MAX_FRAME_BYTES, decode, encode, versions_of
 from cmkms.peers.frames import FrameReader, with_length
 from cmkms.peers.greeting import hello_objection, version_objection
-from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Raft, Status
+from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Propose, Raft, Status
 from cmkms.peers.wire import PeerProtocolError
 from cmkms.replica.neighbours import differences
 from cmkms.replica.rollback import RollbackWatch
 from cmkms.signing.answers import Rejected, RejectedBecause
 from cmkms.signing.forwarding import Forward, Forwarded, ForwardedSignature, NotHolder
+from tests.fuzz.entries_change import change
 from tests.unit.cluster.test_codec import MESSAGES as RAFT_MESSAGES
 from tests.unit.guard.world import CHAIN, GENERATION, KEY, KEY_HASH, NONCE, NOW, hrs, precommit, prevote
 from tests.unit.privval.vectors import MESSAGES as REQUESTS
@@ -117,6 +119,7 @@ def _messages() -> tuple[Frame, ...]:
         Blow("", b"c" * 16, 0),
         Declined("the peer lists differ"),
         Goodbye(),
+        *(Propose(one) for one in (change(), replace(change(), number=2**64 - 1, leaving=(), members=()))),
     )
 
 
@@ -199,6 +202,8 @@ def message(data: bytes) -> str:
         differences(found, {CHAIN: KEY_HASH})
     if isinstance(found, Hello | Status):
         _be_born_with(found.guards)
+    if isinstance(found, Propose):
+        _change_as(found.change)
     if isinstance(found, Answered):
         return f"Answered {type(found.verdict).__name__}"
     return f"Forwarded {type(found.answer).__name__}" if isinstance(found, Forwarded) else type(found).__name__
@@ -217,6 +222,17 @@ def _be_born_with(claims: tuple[GuardClaim, ...]) -> None:
             refused_claim(CHAIN, KEY_HASH, why)
     for claim in claims:
         watch.see("node-1", claim.chain_id, claim.nonce, claim.sequence, claim.hrs)
+
+
+def _change_as(proposed: Change) -> None:
+    """Look for the next step of a change that somebody proposes, as a replica does."""
+    assert proposed.after.number == proposed.before.number + 1
+    for mine in _claims():
+        others = {name: Candidate(name, bytes(32), mine) for name in _IDS[1:]}
+        for agreed in (False, True):
+            me = Candidate("node-0", bytes(32), mine)
+            next_change_step(proposed, me, others, agreed=agreed, holder="node-1")
+    left_behind(proposed, ())
 
 
 def raft(data: bytes) -> str:

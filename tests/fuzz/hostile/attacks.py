@@ -18,15 +18,16 @@ from typing import Final
 from cmkms.cluster import codec as raft
 from cmkms.cluster.elections import LogEnd
 from cmkms.cluster.view import View
+from cmkms.guard.change import Change
 from cmkms.guard.claims import FloorClaim, FloorKind, GuardClaim, GuardPhase
 from cmkms.guard.decide import Accepted, Conflict, Held, Refused, RefusedBecause, Regression, Sealed
-from cmkms.guard.generation import GenerationId
+from cmkms.guard.generation import GenerationId, Member
 from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.rpc import Accept, Answered, Outranked, Peek, Peeked, digest_of
 from cmkms.guard.state_file import SignState
 from cmkms.peers.codec import MAX_GUARDS, encode
 from cmkms.peers.frames import with_length
-from cmkms.peers.messages import Blow, Raft
+from cmkms.peers.messages import Blow, Propose, Raft
 from cmkms.privval import SignedMsgType, SignVoteRequest, Timestamp, Vote, encode_request, vote_sign_bytes
 from cmkms.privval.values import NIL_BLOCK
 from cmkms.signing.answers import Rejected, RejectedBecause
@@ -230,6 +231,20 @@ async def views_of_its_own(peer: HostilePeer, seconds: float) -> None:
     await for_a_while(peer, seconds, burst)
 
 
+async def changes_of_generation(peer: HostilePeer, seconds: float) -> None:
+    """Proposes other guards, of other numbers, all the time: of none of them anybody has heard."""
+    record = peer.record
+    numbers = count(1)
+
+    def burst(_: int) -> None:
+        for _ in range(8):
+            members = tuple(Member(name, os.urandom(32), os.urandom(16)) for name in peer.others)
+            number = next(numbers)
+            peer.say(Propose(Change(record.chain_id, record.key_hash, number, os.urandom(32), members, members)))
+
+    await for_a_while(peer, seconds, burst)
+
+
 async def a_storm_of_connections(peer: HostilePeer, seconds: float) -> None:
     """Connects and is gone, again and again, each time with another life, other chains and other keys in its hello."""
     deadline, honest = time.monotonic() + seconds, peer.member.says
@@ -297,6 +312,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     elections_without_end,
     a_leader_that_never_commits,
     views_of_its_own,
+    changes_of_generation,
     a_storm_of_connections,
     deaf_and_full_of_questions,
     half_a_frame,
