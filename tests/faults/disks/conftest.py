@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.disks.damage import Bench
 from tests.faults.disks.homes import SoundHome, make_home
+from tests.faults.disks.opener import Opener
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own in it
 
@@ -28,6 +29,13 @@ def bench(folder: Path) -> Iterator[Bench]:
     bench = Bench(folder)
     yield bench
     bench.close()
+
+
+@pytest.fixture(scope="session")
+def opener() -> Iterator[Opener]:
+    opener = Opener()
+    yield opener
+    opener.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,17 @@ of the configuration's comments, other kinds of damage, and a second home are le
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.faults.disks.damage import Bench, Case, Found, every
+from tests.faults.disks.damage import KINDS, Bench, Case, Found, every
 from tests.faults.disks.homes import CHAIN, CONFIG, FUSE, GUARD, RELEASED, STATE, SoundHome
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
+
+RESULT: Final = Path(__file__).parents[3] / "docs" / "proof" / "disks.json"
 
 IDENTITY: Final = "priv/identity_key.json"
 KEY: Final = "priv/priv_validator_key.json"
@@ -136,3 +139,23 @@ def test_a_home_that_forgets_is_told_apart(bench: Bench, alone: SoundHome) -> No
     found = bench.judge(forgetful, [Case(GUARD, "older", alone.older_guard)])
     assert found.outcomes == {"forgot": 1}
     assert found.faults == [f"{GUARD}, older: other bytes were accepted at an acknowledged place"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
+def test_every_kind_of_damage_at_every_byte_of_every_file(bench: Bench, of_three: SoundHome, alone: SoundHome) -> None:
+    """The long mode: nothing left out. Its counts stand in docs/proof/disks.json."""
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    faults: list[str] = []
+    for whose, home in (("one of three", of_three), ("a replica alone", alone)):
+        for name, data in sorted(home.files.items()):
+            for kind in KINDS:
+                found = bench.judge(home, every(home, name, kind))
+                assert found.cases == len(data)
+                counts.setdefault(f"{whose}: {name}", {})[kind] = dict(sorted(found.outcomes.items()))
+                faults += found.faults
+    cases = sum(sum(outcomes.values()) for kinds in counts.values() for outcomes in kinds.values())
+    RESULT.parent.mkdir(exist_ok=True)
+    result = json.dumps({"cases": cases, "faults": faults, "outcomes": counts}, indent=2)
+    RESULT.write_text(result + "\n", encoding="utf-8")
+    assert faults == []
