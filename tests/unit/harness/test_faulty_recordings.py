@@ -272,6 +272,10 @@ RIGHT: dict[str, list[Observation]] = {
         exchange((4, 5), proposal(5, 1, 0)),
     ],
     "the last answer once more": [exchange((0, 1), prevote(5)), exchange((2, 3), prevote(5))],
+    "the last answer once more, signed anew by a scheme with chance in it": [
+        exchange((0, 1), prevote(5)),
+        exchange((2, 3), prevote(5), signed(prevote(5), sign=signed_by_chance)),
+    ],
     "an old answer once more, by a replica that lags behind": [
         exchange((0, 1), prevote(4)),
         exchange((2, 3), prevote(5)),
