@@ -76,6 +76,7 @@ def _stop(world: World, random: Random, *, clock_stands: bool) -> None:
         return
     process.stopped = True
     stopped_at = world.now
+    world.clocks_lie |= clock_stands
     world.tell(name, "is frozen" if clock_stands else "is stopped")
 
     def resume() -> None:
@@ -116,6 +117,7 @@ def forget_the_term(world: World, random: Random) -> None:
     """Killed, and its term and vote are lost: that is said to cost time only."""
     if name := world.some(random):
         world.tell(name, "is killed, and its term is lost")
+        world.clocks_lie = True
         world.kill(name)
         world.cluster.hosts[name].terms = MemoryTermStore()
         world.soon(random, partial(world.start_again, name))
@@ -132,4 +134,5 @@ def let_a_clock_drift(world: World, random: Random) -> None:
     """Up to two per cent off: far worse than any quartz, within what lease and elections leave between them."""
     name, rate = random.choice(world.names), random.uniform(0.98, 1.02)
     world.tell(name, f"its clocks run at {rate:.3f}")
+    world.clocks_lie = True
     world.cluster.hosts[name].turn_rate(rate)

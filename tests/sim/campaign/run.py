@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random as chance
 import traceback
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,12 +34,23 @@ REST_SECONDS: Final = 2.0
 """Then nobody asks any more, and nothing may be left of what was asked."""
 
 
+_TURNS: Final = {
+    "this replica holds the lease": "leases taken",
+    "A GUARD WENT BACKWARDS": "guards seen to go backwards",
+    "its new guard answers": "guards replaced by a change of generation",
+    "superseded by a new connection": "old connections still open at a new one",
+    "silent: nothing received": "connections ended by silence",
+    "had a damaged copy": "guards mended from the other copy",
+    "born, ": "births",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a seed. `violations` is empty if every promise was kept; `signed`: places that have a signature.
 
     `simulated`: seconds. `digest`: the same for the same run. `strain`: of the time that a settled majority had for an
-    answer, the most that one has taken (1.0 is all of it).
+    answer, the most that one has taken (1.0 is all of it). `seen`: how often what a campaign must come to has come.
     """
 
     seed: int
@@ -50,6 +62,7 @@ class Outcome:
     refused: int = 0
     simulated: float = 0.0
     faults: dict[str, int] = field(default_factory=dict[str, int])
+    seen: dict[str, int] = field(default_factory=dict[str, int])
     strain: float = 0.0
     digest: str = ""
 
@@ -89,6 +102,7 @@ def run_seed(
         len(judge.rejected),
         cluster.events.now,
         dict(sorted(world.struck.items())),
+        _seen(cluster),
         watch.slowest,
         cluster.story.digest,
     )
@@ -157,6 +171,13 @@ def _end(cluster: Cluster) -> None:
             cluster.judge.condemn(f"{process.host.name} keeps what nobody waits for: {left}, {open_ballots}")
     cluster.cut_power(*cluster.hosts)
     cluster.judge.last_look({name: host.stored for name, host in cluster.hosts.items()})
+
+
+def _seen(cluster: Cluster) -> dict[str, int]:
+    """What a good campaign comes to: refusals of every kind, and the rarer turns of a replica's life."""
+    refusals = Counter(f"refused: {one.because.name}" for one in cluster.judge.rejected)
+    turns = Counter(name for _, _, line in cluster.story.lines for sign, name in _TURNS.items() if sign in line)
+    return dict(sorted((refusals + turns).items()))
 
 
 def _told(error: BaseException) -> str:

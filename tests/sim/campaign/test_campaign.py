@@ -15,13 +15,25 @@ from pathlib import Path
 import pytest
 
 from tests.sim.campaign import run_seed
-from tests.sim.campaign.plan import replicas_of
+from tests.sim.campaign.plan import ALL_KINDS, CONFLICTS, replicas_of
 from tests.sim.campaign.regressions import REGRESSIONS, Regression
 from tests.sim.campaign.sweep import Totals, run_alone, sweep
 
 ROOT = Path(__file__).parents[3]
 CAMPAIGN_SEEDS = range(1, 301)
-CHUNK = 50
+EXPECTED = {
+    "births",
+    "connections ended by silence",
+    "guards mended from the other copy",
+    "guards replaced by a change of generation",
+    "guards seen to go backwards",
+    "leases taken",
+    "old connections still open at a new one",
+    "refused: CONFLICT",
+    "refused: HELD",
+    "refused: REGRESSION",
+}
+"""What a campaign has to come to, or it has lost its edge."""
 
 
 @pytest.mark.parametrize("seed", range(1001, 1011))
@@ -41,14 +53,17 @@ def test_what_a_seed_has_found_stays_found(regression: Regression) -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(900)
 def test_three_hundred_lives_of_thirty_seconds() -> None:
-    totals = Totals(None, 30.0)
-    for outcome in sweep(CAMPAIGN_SEEDS, jobs=os.cpu_count() or 1):
+    """Twenty of them under faults; birth, healing, the last questions and the rest take more than ten."""
+    totals = Totals(None, 20.0)
+    for outcome in sweep(CAMPAIGN_SEEDS, jobs=os.cpu_count() or 1, seconds=totals.seconds):
         totals.add(outcome)
+        assert outcome.violations or outcome.simulated > 30.0
     assert totals.failed == {}
     # A campaign in which little happens proves little.
     assert totals.signed > 20_000
-    assert sum(totals.faults.values()) > 4_000
-    assert min(totals.faults.values()) >= 5
+    assert sum(totals.faults.values()) > 3_000
+    assert set(totals.faults) == ALL_KINDS - {CONFLICTS}
+    assert set(totals.seen) >= EXPECTED
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_a_guard_accepts_whatever_it_is_asked(monkeypatch: pytest.MonkeyPatch) -
         return replace(real(service, request), verdict=Accepted(advances=False))
 
     monkeypatch.setattr(GuardService, "accept", oblige)
-    condemned("signs at")
+    condemned("two messages are signed")
 
 
 def test_a_replica_signs_what_was_asked_and_not_what_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Watches that the cluster goes on: who could serve a node, for how long already, and whether it does.
+"""Watches that the cluster goes on: who could serve a node, for how long already, and whether it does; who leads.
 
 It looks at machines, cuts and disks from outside, never at what a replica believes of its neighbours.
 """
@@ -51,6 +51,9 @@ class Watch:
     def _look(self) -> None:
         world = self._world
         world.cluster.events.later(LOOK_SECONDS, self._look)
+        holders = [one.host.name for one in world.cluster.running if one.holds and not one.stopped]
+        if len(holders) > 1 and not world.clocks_lie:
+            world.cluster.judge.condemn(f"{' and '.join(holders)} hold the lease at one moment")
         sound = [one for one in world.cluster.running if self._is_sound(one)]
         since: dict[frozenset[Process], float] = {}
         for size in {self._size // 2 + 1, self._size}:

@@ -33,6 +33,8 @@ class World:
         """Replicas whose guard will not answer again, whatever is healed."""
         self.replaced: set[str] = set()
         """Of these, those for which an operator has a new guard waiting."""
+        self.clocks_lie = False
+        """Whether a lease may be believed in twice: a clock stood still or ran wrong, or a term was forgotten."""
         self.excused_until = 0.0
         """A change of generation holds requests for a while."""
         self.images: dict[str, tuple[int, bytes]] = {}

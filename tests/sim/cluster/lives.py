@@ -19,7 +19,7 @@ from cmkms.cluster.timing import Timing
 from cmkms.config import HostPort, Peer
 from cmkms.errors import DiskError
 from cmkms.guard import birth
-from cmkms.guard.birth import GuardRefusedError, JoiningGuard, OpenedGuard, UnarmedGuard, open_guard
+from cmkms.guard.birth import GuardRefusedError, JoiningGuard, OpenedGuard, UnarmedGuard, Unborn, open_guard
 from cmkms.guard.born import MarkerError, read_marker
 from cmkms.guard.guard import Guard, GuardClocks
 from cmkms.guard.released import load_released, store_released
@@ -259,7 +259,9 @@ class Process:
                 opened = open_guard(host.site, host.disk, never_signed=host.never_signed, clocks=clocks)
         except (GuardRefusedError, MarkerError) as error:
             return None, str(error), f"the guard is refused: {error}"
-        assert isinstance(opened, OpenedGuard | UnarmedGuard | JoiningGuard)
+        assert not isinstance(opened, Unborn)
+        for note in opened.notes:
+            host.tell(note)
         return (opened.guard if isinstance(opened, OpenedGuard) else opened), "", ""
 
     def later(self, delay: float, job: Callable[[], Any], /) -> Scheduled:
