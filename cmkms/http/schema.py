@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from cmkms.status import (
     ChainStatus,
@@ -41,13 +41,24 @@ __all__ = [
 ]
 
 
-class ErrorBody(BaseModel):
+_EARLIEST = -62_135_596_800.0
+_LATEST = 253_402_300_799.0
+"""The years 1 to 9999, in Unix seconds. A time from a damaged file may be any number, and is shown at their end."""
+
+
+class _Body(BaseModel):
+    """Numbers are numbers: what reads a status must not be given one that is none, nor take it from anybody."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ErrorBody(_Body):
     """What every error answers."""
 
     error: str
 
 
-class LastSignStateBody(BaseModel):
+class LastSignStateBody(_Body):
     """The last released sign-state, encoded as the Go CometKMS and CometBFT's state file do."""
 
     height: int
@@ -57,14 +68,14 @@ class LastSignStateBody(BaseModel):
     signbytes: str | None = Field(default=None, description="upper-case hex, length prefix included; left out if empty")
 
 
-class PubKeyBody(BaseModel):
+class PubKeyBody(_Body):
     """The public half of a consensus key."""
 
     type: str
     value: str = Field(description="base64")
 
 
-class FuseBody(BaseModel):
+class FuseBody(_Body):
     """Why a guard answers nothing any more."""
 
     reason: str
@@ -77,7 +88,7 @@ class NodeFuseBody(FuseBody):
     chain_id: str
 
 
-class GuardBody(BaseModel):
+class GuardBody(_Body):
     """One guard's durable watermark."""
 
     state: str = Field(description="armed, bound, unborn, fused or refused")
@@ -94,7 +105,7 @@ class GuardBody(BaseModel):
     fuse: FuseBody | None
 
 
-class ConnectionBody(BaseModel):
+class ConnectionBody(_Body):
     """One validator address."""
 
     address: str
@@ -105,7 +116,7 @@ class ConnectionBody(BaseModel):
     requests: int
 
 
-class ChainBody(BaseModel):
+class ChainBody(_Body):
     """One chain."""
 
     chain_id: str
@@ -119,7 +130,7 @@ class ChainBody(BaseModel):
     can_sign: bool = Field(description="whether the cluster would sign now, as far as this replica can see")
 
 
-class LeaseBody(BaseModel):
+class LeaseBody(_Body):
     """Who signs now."""
 
     holder: str
@@ -127,7 +138,7 @@ class LeaseBody(BaseModel):
     remaining_seconds: float = Field(description="at the holder what is left of it; elsewhere how long it is believed")
 
 
-class PeerGuardBody(BaseModel):
+class PeerGuardBody(_Body):
     """Another replica's guard, by its own word."""
 
     chain_id: str
@@ -140,7 +151,7 @@ class PeerGuardBody(BaseModel):
     reason: str = Field(description="why it is fused or refused; else empty")
 
 
-class PeerBody(BaseModel):
+class PeerBody(_Body):
     """Another replica."""
 
     id: str
@@ -153,7 +164,7 @@ class PeerBody(BaseModel):
     guards: list[PeerGuardBody]
 
 
-class StatusBody(BaseModel):
+class StatusBody(_Body):
     """The whole replica, and what it knows of the cluster."""
 
     is_leader: bool
@@ -321,4 +332,5 @@ def _milliseconds(seconds: float) -> float:
 
 
 def _rfc3339(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    within = min(max(unix, _EARLIEST), _LATEST)
+    return datetime.fromtimestamp(within, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

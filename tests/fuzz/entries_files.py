@@ -31,11 +31,13 @@ from cmkms.guard.record import RECORD_BYTES, GuardRecord, decode_record, encode_
 from cmkms.guard.released import load_released
 from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import SignState, parse_state, render_state
+from cmkms.http.schema import status_json
 from cmkms.keys import load_identity, load_key_file
 from cmkms.keys.ed25519 import Ed25519Key
 from cmkms.peers.codec import encode
 from cmkms.peers.messages import Status
 from tests.fuzz.scratch import laid, site
+from tests.http.conftest import node_status
 from tests.unit.guard.world import (
     CHAIN,
     GOLDEN_CHAIN,
@@ -192,6 +194,8 @@ def born_marker(data: bytes) -> str:
     path = laid(site().home.born_marker(CHAIN), data)
     try:
         found = read_marker(path)
+        if found is not None and any(_is_surrogate(char) for one in found.members for char in one.id):
+            return "a name that is no UTF-8"  # an open finding: test_what_was_found.py
         # What the operator asks is answered, whatever the marker holds.
         inspect_guard(site())
     finally:
@@ -202,6 +206,10 @@ def born_marker(data: bytes) -> str:
     assert read_marker(path) == found, "written again, it says something else"
     path.unlink()
     return why[:30] or "fits"
+
+
+def _is_surrogate(char: str) -> bool:
+    return "\ud800" <= char <= "\udfff"
 
 
 def founders(data: bytes) -> str:
@@ -236,6 +244,8 @@ def fuse(data: bytes) -> str:
     reason = short_reason(found.reason.encode("utf-8", "replace").decode())
     claim = GuardClaim(CHAIN, KEY_HASH, GuardPhase.FUSED, NO_GENERATION, NONCE, 1, NEVER, NO_FLOOR, reason=reason)
     encode(Status(1, "", (), 0, (), (claim,)))
+    fused = replace(node_status().chains[0].guard, state="fused", fuse=replace(found, reason=reason))
+    status_json(replace(node_status(), chains=(replace(node_status().chains[0], guard=fused),)))
     return "cannot be read" if "cannot be read" in found.reason else "blown"
 
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from cmkms.cluster import codec as raft
 from cmkms.errors import PeerError, SecretFileError
 from cmkms.guard.change_file import change_path, read_change, render_change
 from cmkms.guard.claims import short_reason
 from cmkms.guard.fuse import read_fuse
+from cmkms.guard.inspection import inspect_guard
+from cmkms.http.schema import StatusBody, status_json
 from cmkms.keys import load_key_file
 from cmkms.keys.ed25519 import Ed25519Key
+from cmkms.status import FuseStatus
 from cmkms.telemetry.repetition import VAIN_BURST, Repeats
 from tests.fuzz.entries_change import change
+from tests.fuzz.entries_files import born_marker_corpus, guard_file_corpus
+from tests.fuzz.entries_text import status_page_corpus
 from tests.fuzz.scratch import laid, site
+from tests.http.conftest import node_status
 from tests.unit.cluster.test_strangers import settled
 from tests.unit.guard.world import CHAIN, hrs, record
 
@@ -76,6 +84,34 @@ def test_a_fuse_that_blew_in_a_home_whose_path_is_no_utf_8_can_be_told_to_peers(
     site().home.fuse_file(CHAIN).unlink()
     assert blown is not None
     assert "Input/output error" in short_reason(blown.reason)
+
+
+@pytest.mark.xfail(strict=True, reason="its hash is worked out where no error is expected: guard/born.py")
+def test_a_born_marker_with_a_name_that_is_no_utf_8_is_refused_with_a_message() -> None:
+    """A damaged marker has to be refused by name: `start` and `guard show` end in a traceback instead."""
+    path = laid(site().home.born_marker(CHAIN), born_marker_corpus()[0].replace(b"node-1", b"\\ud800"))
+    laid(site().path, guard_file_corpus()[0])
+    try:
+        assert inspect_guard(site()).problems
+    finally:
+        path.unlink()
+        site().path.unlink()
+
+
+def test_a_fuse_that_blew_at_no_time_that_there_is_can_be_shown() -> None:
+    """A damaged `since` is any number. `/status` and `/readyz` were errors for as long as it lay there."""
+    chain = node_status().chains[0]
+    for since in (1e300, -1e300, 253_402_300_800.0):
+        fused = replace(chain.guard, state="fused", fuse=FuseStatus("why", since))
+        assert "why" in status_json(replace(node_status(), chains=(replace(chain, guard=fused),)))
+
+
+def test_a_status_that_is_not_a_number_of_seconds_is_no_status() -> None:
+    """`"uptime_seconds": NaN` was taken for a status, and `cmkms status` ended in a traceback."""
+    text = status_page_corpus()[0].replace(b'"uptime_seconds":12.346', b'"uptime_seconds":NaN')
+    assert b"NaN" in text
+    with pytest.raises(ValidationError):
+        StatusBody.model_validate_json(text)
 
 
 @pytest.mark.xfail(strict=True, reason="its hash is worked out where no error is expected: guard/change_file.py")
