@@ -10,8 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
+from cmkms.guard.change_file import change_path, joins_path
+from cmkms.guard.claims import GuardPhase
 from cmkms.guard.file import BLOCK_BYTES, FILE_BYTES, survey
 from cmkms.privval import SignVoteRequest
+from cmkms.replica.operating import operate
 from tests.sim.cluster.cluster import Cluster
 from tests.sim.mutations.profiles import Profile
 from tests.unit.signing.messages import CHAIN
@@ -26,6 +29,8 @@ TAKEN_OVER_SECONDS = 2.5
 """A lease runs out, an election, a node's new connection, and what is under way there: with a majority up all along."""
 LAGGING_SECONDS = 1.5
 """Long enough that nodes which were at the replica that is left behind have turned to the others, and signed there."""
+CHANGE_TRIES, CHANGE_SECONDS = 3, 1.5
+"""A new guard has to be seen first; one change takes a few heartbeats."""
 FLIGHT_SECONDS = 0.0025
 """From a node's request to the answer of the last guard."""
 
@@ -155,6 +160,26 @@ class Adversity:
             if waits is not None and waits.at <= since and isinstance(waits.request, SignVoteRequest):
                 raise UnservedError(f"{sentry.name} asked for a vote at {waits.at:.3f} s, and waits with a majority up")
 
+    def starve(self) -> None:
+        """All nodes are at the holder, which is cut off for less than its lease. Some hang up; what it sent is lost."""
+        if not (name := self._cluster.holder):
+            return
+        links, ways = self._cluster.links, self._cluster.links.around(name)
+        links.block(ways)
+        for sentry in self._cluster.sentries:
+            if not sentry.waits:
+                sentry.connect(name)
+            if self._random.random() < 0.5:
+                self._soon(sentry.reconnect, 0.15)
+
+        def lose() -> None:
+            for other in self._cluster.hosts:
+                if other != name:
+                    links.end(frozenset((name, other)))
+            links.unblock(ways)
+
+        self._cluster.events.later(self._random.uniform(0.05, 0.2), lose)
+
     def swizzle(self) -> None:
         """The holder is cut off; then it hears the others again, and only later they hear it."""
         if not (name := self._cluster.holder):
@@ -227,6 +252,8 @@ class Adversity:
                 if cluster.hosts[spoiled].process is not None:
                     cluster.kill(spoiled)
                 self.make_anew(spoiled)
+            case "replace":
+                self._replace(spoiled)
             case _:
                 pass
         if self._profile.ending:
@@ -240,6 +267,30 @@ class Adversity:
             self._cluster.kill(name)
             self._cluster.roll_back(name, snapshot)
             self.start(name)
+
+    def _replace(self, name: str) -> None:
+        """A lost guard is replaced by a new one, by a change of generation, while nobody asks for anything."""
+        cluster, host = self._cluster, self._cluster.hosts[name]
+        if host.process is not None:
+            cluster.kill(name)
+        self.make_anew(name)
+        joins = joins_path(host.site)
+        joins.parent.mkdir(mode=0o700, exist_ok=True)
+        joins.write_bytes(b"{}")
+        for path in (host.home.fuse_file(CHAIN), change_path(host.site)):
+            path.unlink(missing_ok=True)
+        cluster.links.unblock(tuple(cluster.links.cut))
+        self.start(name)
+        for _ in range(CHANGE_TRIES):
+            cluster.run(CHANGE_SECONDS)
+            for process in cluster.running:
+                if process.host.name != name and cluster.process(name).chain.phase is not GuardPhase.ARMED:
+                    plan = operate(process.replica, {"do": "plan", "chain": CHAIN})
+                    if plan["ok"]:
+                        change = {"do": "change", "chain": CHAIN, "to_hash": plan["to_hash"]}
+                        process.run(partial(operate, process.replica, change))
+                        break
+        self._tell(f"the new guard of {name} is {cluster.process(name).chain.phase.name}")
 
     def _quieten(self) -> None:
         for sentry in self._cluster.sentries:

@@ -91,6 +91,7 @@ class _Life:
 
     def run(self) -> None:
         cluster = self.cluster
+        cluster.links.rough = True
         cluster.events.later(LEASE_LOOKED_AT_SECONDS, self._look)
         if self._profile.restless_births:
             self._be_born_restlessly()

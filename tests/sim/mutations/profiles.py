@@ -7,6 +7,7 @@ from dataclasses import dataclass
 __all__ = [
     "BIRTHS",
     "CAMPAIGN",
+    "CHANGES",
     "CUT_LINKS",
     "FAILING_DISKS",
     "FIVE",
@@ -16,6 +17,7 @@ __all__ = [
     "RESTARTS",
     "ROLLED_BACK",
     "ROT",
+    "STARVED",
     "TAKEOVERS",
     "Profile",
 ]
@@ -44,7 +46,7 @@ class Profile:
     restless_births: bool = False
     """Replicas are killed in the midst of their birth, and homes that are bound to nothing are made anew."""
     ending: str = ""
-    """What befalls one guard when all is over, while another lags behind: `rot`, `roll_back` or `lose_the_home`."""
+    """What befalls one guard at the end, while another lags: `rot`, `roll_back`, `lose_the_home` or `replace`."""
     watches_leases: bool = False
     """Whether it is looked at every moment who holds the lease, and not now and then only."""
     general: bool = False
@@ -67,6 +69,15 @@ FIVE = Profile(
     sentries=3,
     every=0.2,
     impatient=1.0,
+)
+STARVED = Profile(
+    "starved",
+    "the lease holder is cut off for less than its lease, what it sent is lost; nodes that wait there hang up",
+    ("starve",) * 6 + ("cut_one_way", "kill"),
+    sentries=3,
+    every=0.4,
+    strange=0.6,
+    pace=0.03,
 )
 TAKEOVERS = Profile(
     "takeovers",
@@ -111,6 +122,13 @@ LOST_HOMES = Profile(
     every=0.5,
     ending="lose_the_home",
 )
+CHANGES = Profile(
+    "changes",
+    "a lost guard is replaced by a change of generation, and another guard lags behind",
+    ("isolate", "kill"),
+    seconds=3.0,
+    ending="replace",
+)
 LEASES = Profile(
     "leases",
     "links are cut and come back one way first, processes stop and go on; it is looked at all the time who leads",
@@ -128,5 +146,6 @@ BIRTHS = Profile(
     restless_births=True,
 )
 PROFILES = (
-    CAMPAIGN, CUT_LINKS, FIVE, TAKEOVERS, RESTARTS, FAILING_DISKS, ROT, ROLLED_BACK, LOST_HOMES, LEASES, BIRTHS,
+    CAMPAIGN, CUT_LINKS, FIVE, STARVED, TAKEOVERS, RESTARTS, FAILING_DISKS, ROT, ROLLED_BACK, LOST_HOMES, CHANGES,
+    LEASES, BIRTHS,
 )  # fmt: skip

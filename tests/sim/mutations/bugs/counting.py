@@ -16,7 +16,7 @@ from cmkms.guard.rpc import Accept, Answered, Peek, Peeked, digest_of
 from cmkms.replica.chain import ReplicaChain
 from cmkms.replica.rollback import Rollback, RollbackWatch
 from tests.sim.mutations.bug import SeededBug, swapped
-from tests.sim.mutations.profiles import CUT_LINKS, LOST_HOMES, ROLLED_BACK
+from tests.sim.mutations.profiles import CUT_LINKS, FIVE, LOST_HOMES, ROLLED_BACK, STARVED
 
 __all__ = ["COUNTING"]
 
@@ -216,12 +216,12 @@ COUNTING = (
               non_member_is_counted, LOST_HOMES),
     SeededBug("count one peer twice", "answers are counted, not those who gave them",
               "one per authenticated member: a set of ids from the channel, never a counter",
-              one_peer_is_counted_twice, CUT_LINKS),
+              one_peer_is_counted_twice, FIVE),
     SeededBug("ignore HELD", "HELD counts as ACCEPTED", EXACTLY, held_counts_as_accepted, CUT_LINKS),
     SeededBug("count late answers", "an answer to an earlier question about a place counts for the present one",
               "answers echo chain, HRS, hash of bytes, generation", answers_are_not_compared, CUT_LINKS),
     SeededBug("sign by a stale flight", "what guards accepted for a flight that is over counts for other bytes there",
-              "a lost lease drops its flights; exactly B", flights_outlive_their_lease, CUT_LINKS),
+              "a lost lease drops its flights; exactly B", flights_outlive_their_lease, STARVED),
     SeededBug("overlook a rolled back guard", "nobody compares what a guard tells with what it told before",
               "a peer that sees a guard go backwards refuses it and trips its fuse", rollback_is_not_seen,
               ROLLED_BACK),
