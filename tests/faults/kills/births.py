@@ -28,7 +28,7 @@ __all__ = ["BIRTH", "births"]
 
 BIRTH: Final = places_of(Way.BORN)
 
-BORN_SECONDS: Final = 40.0
+BORN_SECONDS: Final = 90.0
 """For three replicas to be born that are killed on the way, on a machine that is busy."""
 _RANDOM_KILLS: Final = 0.4
 _RANDOM_WITHIN_SECONDS: Final = 1.0

@@ -33,7 +33,7 @@ __all__ = ["CHANGE", "changes"]
 
 CHANGE: Final = places_of(Way.CHANGED)
 
-_DONE_SECONDS: Final = 60.0
+_DONE_SECONDS: Final = 120.0
 """For a change that is interrupted again and again, on a machine that is busy."""
 _COMMAND_SECONDS: Final = 4.0
 """Then the command is given again, perhaps to another replica: what was begun goes on without it."""

@@ -7,12 +7,12 @@ from the product ends the start with an error: no place may vanish in silence.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import stat
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +42,8 @@ from cmkms.signing.serving import Serving
 from cmkms.signing.signer import Signer
 from cmkms.validators.conversation import Conversation
 from tests.faults.kills.bugs import Bug, plant
-from tests.faults.kills.places import Action, Arming, Control, Hit, Place
+from tests.faults.kills.failpoints import Failpoints
+from tests.faults.kills.places import Action, Control, Place
 
 __all__ = ["launch", "operate"]
 
@@ -77,7 +78,8 @@ _BESIDE: Final[dict[str, tuple[Place | None, Place | None, Place | None, Place |
 def launch(arguments: tuple[str, ...], log: str, control: str, bug: Bug | None) -> None:
     """Become `cmkms` with these arguments, in a process group of its own, with `log` as its output."""
     os.setpgid(0, 0)
-    _Failpoints(Control(Path(control))).install()
+    threading.Thread(target=_end_with_the_test, daemon=True).start()
+    _Wrapped(Control(Path(control))).install()
     if bug is not None:
         plant(bug)
     operate(arguments, log)
@@ -94,46 +96,24 @@ def operate(arguments: tuple[str, ...], log: str) -> None:
     main()
 
 
-class _Failpoints:
+def _end_with_the_test() -> None:
+    """Whatever becomes of the test, nothing of it lives on."""
+    test = multiprocessing.parent_process()
+    if test is not None:
+        test.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Wrapped(Failpoints):
+    """The places, and the functions of the product around which they lie."""
+
     def __init__(self, control: Control) -> None:
-        self._control = control
-        self._told: set[Place] = set()
-        self._passes: Counter[tuple[Place, Arming]] = Counter()
+        super().__init__(control)
         self._writing_for = ""
         self._wrote = False
         self._voted = False
         self._beside = threading.local()
         self._dying = False
-
-    # -------------------------------------------------------------------------------------------------- at a place
-
-    def passed(self, place: Place | None) -> None:
-        """The process is at this place: it may be its last."""
-        if place is not None and (arming := self._due(place)) is not None:
-            self._hit(place, arming.action)
-
-    def soon_passed(self, place: Place) -> None:
-        """As `passed`, once what was written to sockets until now has left: the loop sends before it runs callbacks."""
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, self.passed, place)
-
-    def _due(self, place: Place) -> Arming | None:
-        if place not in self._told:
-            self._told.add(place)
-            self._control.tell_passed(place)
-        arming = self._control.armed(place)
-        if arming is None:
-            return None
-        self._passes[place, arming] += 1
-        return arming if self._passes[place, arming] >= arming.nth else None
-
-    def _hit(self, place: Place, action: Action) -> None:
-        self._passes.clear()
-        self._control.disarm(place)
-        self._control.tell_hit(Hit(place, os.getpid(), action))
-        os.kill(os.getpid(), signal.SIGKILL if action is Action.KILL else signal.SIGSTOP)
-
-    # -------------------------------------------------------------------------------------------------- the wrapping
 
     def install(self) -> None:
         self._wrap_holder()
@@ -157,11 +137,11 @@ class _Failpoints:
             others = [one for one in quorum._order if one != quorum._me]
             if self._dying:
                 return
-            if member == others[-1] and (arming := self._due(Place.HALF_ASKED)) is not None:
+            if member == others[-1] and (arming := self.due(Place.HALF_ASKED)) is not None:
                 # One accept has been handed to its socket, and leaves; this one, and the own, never do.
                 self._dying = arming.action is Action.KILL
                 loop = asyncio.get_running_loop()
-                loop.call_soon(loop.call_soon, self._hit, Place.HALF_ASKED, arming.action)
+                loop.call_soon(loop.call_soon, self.hit, Place.HALF_ASKED, arming.action)
                 if self._dying:
                     return
             plain(quorum, ballot, member)

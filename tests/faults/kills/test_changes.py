@@ -20,16 +20,17 @@ pytestmark = pytest.mark.proof
 
 SECONDS: Final = 20.0
 """For what takes a moment; the most of it is for a machine with other work."""
-CHANGES: Final = Goal(kills=15, hits=1, seconds=250)
+CHANGES: Final = Goal(kills=15, hits=1, seconds=600)
 
 
-@pytest.mark.timeout(350)
+@pytest.mark.timeout(700)
 async def test_replicas_that_are_killed_on_the_way_end_in_the_same_generation(tmp_path: Path) -> None:
     tally = await changes(tmp_path, 1, CHANGES)
     tally.show()
     assert CHANGES.reached(tally.kills, tally.hits, CHANGE), "the run was too short to say anything"
 
 
+@pytest.mark.timeout(300)
 async def test_a_guard_that_was_sealed_and_not_armed_is_armed_whoever_it_hears_first(tmp_path: Path) -> None:
     # Found by the campaign: whoever heard one armed member before a majority of those that had moved followed the
     # change, and its own guard was never armed.

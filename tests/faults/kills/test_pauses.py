@@ -17,9 +17,9 @@ import pytest
 from tests.faults.kills.campaign import Stage, check_disks_and_logs, judged, stage
 from tests.faults.kills.load import Load
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
 
-SECONDS: Final = 20.0
+SECONDS: Final = 30.0
 """For the chain to go on; the most of it is for a machine with other work."""
 _SETTLED: Final = 2.0
 """What a replica that woke up has to say, it says at once."""
