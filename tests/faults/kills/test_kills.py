@@ -19,7 +19,7 @@ from tests.faults.kills.births import BIRTH, births
 from tests.faults.kills.bugs import Bug
 from tests.faults.kills.campaign import CondemnedError, Goal, campaign, stage
 from tests.faults.kills.load import Load
-from tests.faults.kills.long_mode import long_run, write_result
+from tests.faults.kills.long_mode import RESULT, long_run, write_result
 from tests.faults.kills.places import Place
 from tests.faults.kills.replicas import KilledReplica
 from tests.faults.kills.strikes import ORDINARY, serve_elsewhere
@@ -79,6 +79,7 @@ async def test_thousands_of_kills() -> None:
     tally = await long_run(LONG.kills, LONG.hits, 1, LONG.seconds)
     tally.show()
     assert LONG.reached(tally.kills, tally.hits, tuple(Place)), "the run was too short to say anything"
+    RESULT.unlink(missing_ok=True)
     write_result(tally, 1)
 
 
