@@ -183,20 +183,25 @@ class Changing:
         if (change.chain_id, change.key_hash) != (self._subject.chain_id, claim.key_hash):
             return "it is of another chain or key"
         newest = max(claim.generation.number, electorate.generation.number if electorate is not None else 0)
-        begun = self._has_begun(change)
-        if change.after.number < newest or (change.after.number == newest and not begun):
-            return f"generation {change.after.number} is over, or was begun with other members"
+        after, movers = change.after, self._movers(change)
+        if after.number < newest or (after.number == newest and not movers):
+            return f"generation {after.number} is over, or was begun with other members"
+        if not movers and electorate is not None and change.before != electorate.generation:
+            return f"it does not follow generation {electorate.generation.number}, which is in force"
         known = self._change
-        if known is None or not self.under_way or begun:
-            return ""
-        if change.number > known.number:
+        if known is None or not self.under_way or change.number > known.number or movers > self._movers(known):
             return ""
         return f"another change is under way, to {_ids(known)}"
 
     def _has_begun(self, change: Change) -> bool:
         """Whether any guard is known to have moved."""
-        return any(
-            one.claim.generation == change.after and one.claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}
+        return self._movers(change) > 0
+
+    def _movers(self, change: Change) -> int:
+        """How many guards are known to have entered the new generation."""
+        after = change.after
+        return sum(
+            one.claim.generation == after and one.claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}
             for one in self._candidates().values()
         )
 
