@@ -12,7 +12,7 @@ import pytest
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec"
 CHECK = SPEC / "check.py"
-QUICK_SECONDS = 110
+QUICK_SECONDS = 280  # on a busy machine; a quiet one needs a few
 ALL_SECONDS = 3600
 
 needs_spin = pytest.mark.skipif(
@@ -63,6 +63,7 @@ def test_every_rule_that_can_be_left_out_is_left_out_by_a_case() -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(300)
 @needs_spin
 def test_the_small_cases_hold_and_the_broken_ones_break(tmp_path: Path) -> None:
     done = check("--quick", "--results", tmp_path / "results.md")
@@ -74,6 +75,7 @@ def test_the_small_cases_hold_and_the_broken_ones_break(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(300)
 @needs_spin
 def test_a_model_that_breaks_where_it_should_hold_fails_the_run(tmp_path: Path) -> None:
     # A copy whose seal is not strict, whatever the case says.
