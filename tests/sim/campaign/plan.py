@@ -103,6 +103,9 @@ def plan_of(seed: int, seconds: float, without: Collection[str]) -> Plan:
     kinds = [kind for kind in FAULTS if random.random() < _KEPT] or ["kill"]
     weights = [FAULTS[kind][0] for kind in kinds]
     pace = random.choice((0.3, 0.7, 1.0, 1.6))
+    nodes_of = 1 + random.choice((0, 1, 1, 2))
+    strange = tuple(random.choice((0.0, 0.1, 0.3, 0.6)) for _ in range(nodes_of))
+    paces = tuple(random.choice((0.1, 0.2, 0.4)) for _ in range(nodes_of))
     blows: list[Blow] = []
     if random.random() < 0.4:
         births_of = random.choices(list(BIRTHS), [weight for weight, _ in BIRTHS.values()], k=random.randint(1, 5))
@@ -113,9 +116,6 @@ def plan_of(seed: int, seconds: float, without: Collection[str]) -> Plan:
     while (at := at + random.expovariate(pace)) < BIRTH_SECONDS + seconds:
         blows.append(Blow(at, random.choices(kinds, weights)[0], f"{seed} {number}"))
         number += 1
-    nodes_of = 1 + random.choice((0, 1, 1, 2))
-    strange = tuple(random.choice((0.0, 0.1, 0.3, 0.6)) for _ in range(nodes_of))
-    paces = tuple(random.choice((0.1, 0.2, 0.4)) for _ in range(nodes_of))
     return Plan(
         tuple(sorted((blow for blow in blows if blow.kind not in without), key=lambda blow: blow.at)),
         (0.0,) * nodes_of if CONFLICTS in without else strange,

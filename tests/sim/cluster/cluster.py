@@ -41,7 +41,7 @@ class Cluster:
         self.random = Random(seed)
         self.events = Events()
         self.lines: list[tuple[float, str, str]] = []
-        self.story = Story(self.events)
+        self.story = Story(self.events, f"{folder}/")
         names = tuple(f"node-{number}" for number in range(size))
         self.judge = Judge(names, self.story)
         self.hosts: dict[str, Host] = {}

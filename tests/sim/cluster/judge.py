@@ -218,7 +218,9 @@ class Judge:
         marks = self.marks(names)
         free += sum(mark is None or mark.hrs < said.hrs for mark in marks)
         there = Counter(mark.sign_bytes for mark in marks if mark is not None and mark.hrs == said.hrs)
-        candidates = {wanted} | ({held for held in there if held and _same_vote(held, said)} if said.is_vote else set())
+        candidates = {wanted}
+        if said.is_vote:
+            candidates |= {held for held in there if held is not None and _same_vote(held, said)}
         return free + max(there[one] for one in candidates) > self._size // 2
 
     # ------------------------------------------------------------------------------------------------------------- end

@@ -122,7 +122,7 @@ class Links:
 
     def _shake_hands(self, near: Process, far: Process) -> None:
         names = near.host.name, far.host.name
-        in_the_way = self.is_cut(names) or self.is_cut(names[::-1]) or near.stopped or far.stopped
+        in_the_way = any(self.is_cut(way) for way in self.ways(*names)) or near.stopped or far.stopped
         if in_the_way or not (near.alive and far.alive):
             if near.alive:
                 self._dial_later(near, names[1])

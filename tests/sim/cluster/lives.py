@@ -7,7 +7,7 @@ over a slow disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -45,6 +45,8 @@ __all__ = ["TTL_SECONDS", "PeerLinks", "Process"]
 
 TTL_SECONDS = 0.4
 RELEASED_SECONDS = 1.0
+NONCES = "random_bytes"
+"""Where `cmkms/guard/birth.py` gets the nonces of new guard files from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +312,7 @@ def _merged_by_chance(
 
 
 @contextmanager
-def _running(loop: _Loop) -> Iterator[None]:
+def _running(loop: _Loop) -> Generator[None]:
     """Sessions ask asyncio for the loop that runs."""
     asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", loop))
     try:
@@ -320,11 +322,11 @@ def _running(loop: _Loop) -> Iterator[None]:
 
 
 @contextmanager
-def _seeded_nonces(random: Random) -> Iterator[None]:
+def _seeded_nonces(random: Random) -> Generator[None]:
     """A guard's nonce comes from the seed, or no run would repeat itself to the byte."""
-    real = vars(birth)["random_bytes"]
-    vars(birth)["random_bytes"] = random.randbytes
+    real = vars(birth)[NONCES]
+    setattr(birth, NONCES, random.randbytes)
     try:
         yield
     finally:
-        vars(birth)["random_bytes"] = real
+        setattr(birth, NONCES, real)

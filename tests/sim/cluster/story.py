@@ -12,13 +12,14 @@ __all__ = ["Story"]
 
 @dataclass
 class Story:
-    """Every line is (seconds since the beginning, who, what)."""
+    """Every line is (seconds since the beginning, who, what). `folder`, where all lies, is another for each run."""
 
     events: Events
+    folder: str
     lines: list[tuple[float, str, str]] = field(default_factory=list[tuple[float, str, str]])
 
     def tell(self, who: str, what: str) -> None:
-        self.lines.append((self.events.now, who, what))
+        self.lines.append((self.events.now, who, what.replace(self.folder, "")))
 
     def last(self, count: int) -> list[str]:
         return [f"{at:9.4f} s  {who:<8}  {what}" for at, who, what in self.lines[-count:]]

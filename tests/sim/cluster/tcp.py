@@ -136,7 +136,11 @@ class End:
             if session is not None:
                 self.process.loop.call_soon(session.connection_lost, None)
 
-    abort = close
+    def abort(self) -> None:
+        """Close at once: the last of what was sent may be lost."""
+        if self.open:
+            self.out.cut_short()
+        self.close()
 
     def is_closing(self) -> bool:
         return not self.open
