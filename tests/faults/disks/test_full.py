@@ -24,6 +24,12 @@ def home() -> Iterator[Path]:
         yield home
 
 
+def test_full_means_that_not_one_byte_more_fits(home: Path) -> None:
+    fill(home / "filler")
+    with pytest.raises(OSError, match="No space"):
+        (home / "one").write_bytes(b"x")
+
+
 async def test_it_fills_while_it_signs_and_only_the_notes_are_missing(home: Path) -> None:
     async with Signer(home.parent) as signer:
         await signer.start()

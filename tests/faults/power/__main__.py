@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from tests.faults.power.apart import run_apart, workplace
+from tests.faults.power.apart import run_apart, why_not_apart, workplace
 from tests.faults.power.blackouts import Blackouts, Tally
 from tests.faults.power.drive import Drive, DriveError
 from tests.faults.power.scenarios import SCENARIOS
@@ -33,8 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     given = _parse(arguments)
     if given.inside is not None:
         return _inside(given)
-    if os.geteuid() != 0:
-        sys.stderr.write("power is not cut here: mounts and loop devices need root\n")
+    why = why_not_apart()
+    if why:
+        sys.stderr.write(f"power is not cut here: {why}\n")
         return NOT_HERE
     with workplace() as folder:
         done = run_apart("tests.faults.power", [*arguments, "--inside", str(folder)])

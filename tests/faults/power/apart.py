@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["run_apart", "workplace"]
+__all__ = ["run_apart", "why_not_apart", "workplace"]
 
 _PREFIX: Final = "cmkms-power-"
 _NAME: Final = re.compile(rf"{_PREFIX}(\d+)-(\d+)-")
@@ -33,6 +33,17 @@ _APART: Final = (
 
 Mounts in a namespace that another process has copied stay busy: hence one that is made before anything is mounted.
 """
+
+
+def why_not_apart() -> str:
+    """Why nothing can be run apart on this machine; empty where it can."""
+    if os.geteuid() != 0:
+        return "mounts and loop devices need root"
+    missing = [name for name in ("setpriv", "unshare", "mount", "mkfs.ext4") if shutil.which(name) is None]
+    if missing:
+        return f"{', '.join(missing)} missing"
+    tried = subprocess.run([*_APART, "true"], capture_output=True, text=True, check=False)
+    return tried.stderr.strip() or f"unshare ended with {tried.returncode}" if tried.returncode else ""
 
 
 def run_apart(module: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,7 @@ from tests.faults.power.drive import Drive
 from tests.faults.power.nursery import Nursery, Nursling, NurslingCluster
 from tests.faults.power.witness import Message, Witness, another_block, sign
 
-__all__ = ["CHAIN", "Answered", "Blackouts", "How", "Tally"]
+__all__ = ["CHAIN", "PATIENCE", "Answered", "Blackouts", "How", "Tally"]
 
 CHAIN: Final = "testnet-1"
 TIMINGS: Final = NodeTimings(accept=1.0, read_write=2.0, ping=10.0, retry_pause=0.02)
@@ -71,11 +71,6 @@ class Tally:
     unsynced_lost: int = 0
     fuses_blown: int = 0
     violations: list[str] = field(default_factory=list[str])
-
-    def add(self, other: Tally) -> None:
-        """Count another campaign's, too."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Blackouts:
@@ -207,6 +202,10 @@ class Blackouts:
         path = self.drives[member].home / "data" / CHAIN / "guard"
         return read_watermark(path.read_bytes()) if path.exists() else None
 
+    def fuse_is_blown(self, member: str) -> bool:
+        """Whether the marker of a blown fuse lies in a home."""
+        return (self.drives[member].home / "data" / CHAIN / "fuse.json").exists()
+
     def result(self) -> Tally:
         """The tally, with what the judge says."""
         oracle = self.witness.oracle
@@ -254,9 +253,7 @@ class Blackouts:
             self.tally.violations.append(f"{highest} was released, the guards' files hold {', '.join(map(str, marks))}")
         if self._asked > highest:
             self.tally.in_flight_lost += all(mark < self._asked for mark in marks)
-        self.tally.fuses_blown += sum(
-            (drive.home / "data" / CHAIN / "fuse.json").exists() for drive in self.drives.values()
-        )
+        self.tally.fuses_blown += sum(map(self.fuse_is_blown, self.members))
 
     async def _each(self, victims: Sequence[str], work: Callable[[str], None]) -> None:
         """Do it to all of them at the same time, each in a thread."""

@@ -1,4 +1,4 @@
-"""The ways in which power is lost: at the only replica, at one of three, at all three at once.
+"""The ways in which power is lost: at the only replica, at one of three, at all three at once, on a drive that lies.
 
 Each plays one cut: signing under load, the cut, the first question, and a height signed afterwards.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tests.faults.power.blackouts import Blackouts
+from tests.faults.power.blackouts import PATIENCE, Blackouts
 from tests.faults.power.witness import another_block
 
 __all__ = ["SCENARIOS", "Scenario"]
@@ -66,4 +66,24 @@ async def _ask_two(stage: Blackouts, absent: str, witness: str) -> None:
     stage.count(await asking)
 
 
-SCENARIOS: Final[dict[str, Scenario]] = {"all": at_all, "one-of-three": at_one_of_three}
+async def at_a_liar(stage: Blackouts) -> None:
+    """The first replica alone loses power, and comes back without what its drive said it had kept.
+
+    The others remember more of it. It has to find itself accused, and to blow its fuse, before it is counted again.
+    """
+    liar = stage.members[0]
+    await stage.cut_under_load([liar])
+    await stage.attach()
+    await stage.restore([liar])
+    deadline = time.monotonic() + PATIENCE
+    while not stage.fuse_is_blown(liar) and time.monotonic() < deadline:  # noqa: ASYNC110 - a file sets no event
+        await asyncio.sleep(0.02)
+    if stage.fuse_is_blown(liar):
+        stage.tally.fuses_blown += 1
+    else:
+        stage.tally.violations.append(f"nobody told {liar} that it has forgotten")
+    await stage.ask_first()
+    await stage.sign_next()
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {"all": at_all, "liar": at_a_liar, "one-of-three": at_one_of_three}

@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 RESULT: Final = Path(__file__).parents[3] / "docs" / "proof" / "power.json"
 
-SOLE: Final = Campaign("all", replicas=1, cuts=30, seed=1)
-ONE_OF_THREE: Final = Campaign("one-of-three", replicas=3, cuts=10, seed=2)
-ALL_THREE: Final = Campaign("all", replicas=3, cuts=10, seed=3)
+SOLE: Final = Campaign("all", replicas=1, cuts=34, seed=1)
+ONE_OF_THREE: Final = Campaign("one-of-three", replicas=3, cuts=8, seed=2)
+ALL_THREE: Final = Campaign("all", replicas=3, cuts=8, seed=3)
 """Fifty cuts."""
 
 LONG: Final = {

@@ -29,3 +29,9 @@ def test_three_that_do_not_sync_sign_twice_when_all_lose_power() -> None:
 def test_a_replica_alone_on_a_drive_that_only_says_that_it_flushed_signs_twice() -> None:
     """What docs/SAFETY.md rests on, and cannot promise: fdatasync keeps its word."""
     signs_twice(Campaign("all", replicas=1, cuts=ENOUGH, seed=1, lying="node-0"))
+
+
+def test_one_of_three_on_a_drive_that_lies_is_found_out_by_the_others() -> None:
+    found = run(Campaign("liar", replicas=3, cuts=1, seed=1, lying="node-0"))
+    assert found["violations"] == []
+    assert (found["cuts"], found["fuses_blown"], found["refused"]) == (1, 1, 1)
