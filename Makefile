@@ -60,6 +60,7 @@ test-all: $(DEV) ## every test there is, the long ones too; before a release
 .PHONY: bench
 bench: $(DEV) ## latency of a signature, beside the reference signer where Go is present
 	$(BIN)/python benchmarks/sign_latency.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.floor
 
 .PHONY: failover
 failover: $(DEV) ## how long a validator stands still when a replica is killed or stopped
