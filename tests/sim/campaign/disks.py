@@ -175,8 +175,8 @@ def _must_be_found(world: World, name: str) -> None:
 
 
 def _start_with(world: World, name: str, *phases: GuardPhase) -> None:
-    """Start it, and hold it to what its start must find."""
-    if world.process_of(name) is not None:
+    """Start it, and hold it to what its start must find, unless somebody has replaced its guard meanwhile."""
+    if world.process_of(name) is not None or name in world.replaced:
         return
     world.start_again(name)
     process = world.process_of(name)
