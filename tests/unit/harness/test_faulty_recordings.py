@@ -300,6 +300,12 @@ RIGHT: dict[str, list[Observation]] = {
         exchange((2, 3), prevote(6)),
         exchange((4, 5), prevote(5)),
     ],
+    "that, after a second try was lost": [
+        unanswered((0, 1), prevote(5)),
+        exchange((2, 3), prevote(6)),
+        unanswered((4, 5), prevote(5)),
+        exchange((6, 7), prevote(5)),
+    ],
     "a request that another one overtook": [
         exchange((0, 9), prevote(5)),
         exchange((1, 2), precommit(5)),
