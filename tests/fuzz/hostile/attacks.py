@@ -232,15 +232,17 @@ async def views_of_its_own(peer: HostilePeer, seconds: float) -> None:
 
 
 async def changes_of_generation(peer: HostilePeer, seconds: float) -> None:
-    """Proposes other guards, of other numbers, all the time: of none of them anybody has heard."""
-    record = peer.record
+    """Proposes other guards all the time: after the generation in force, and after such as nobody has heard of."""
+    record, marker = peer.record, peer.marker
     numbers = count(1)
 
     def burst(_: int) -> None:
         for _ in range(8):
-            members = tuple(Member(name, os.urandom(32), os.urandom(16)) for name in peer.others)
-            number = next(numbers)
-            peer.say(Propose(Change(record.chain_id, record.key_hash, number, os.urandom(32), members, members)))
+            others = tuple(Member(name, os.urandom(32), os.urandom(16)) for name in peer.others)
+            strange = Change(record.chain_id, record.key_hash, next(numbers), os.urandom(32), others, others)
+            peer.say(Propose(strange))
+            number, previous = record.generation.number, marker.previous
+            peer.say(Propose(Change(record.chain_id, record.key_hash, number, previous, marker.members, others)))
 
     await for_a_while(peer, seconds, burst)
 

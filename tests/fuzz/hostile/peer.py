@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from cmkms.config import Flags, load_config
+from cmkms.guard.born import BornMarker, read_marker
 from cmkms.guard.claims import NO_FLOOR, GuardClaim, GuardPhase
 from cmkms.guard.file import survey
 from cmkms.guard.record import GuardRecord
@@ -38,6 +39,7 @@ class HostilePeer:
 
     member: Replica
     record: GuardRecord
+    marker: BornMarker
     others: tuple[str, ...]
     told: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -48,10 +50,12 @@ class HostilePeer:
         config = load_config(Flags(home=str(folder)), {})
         identity = load_identity(home.identity_file)
         record = survey(home.guard_file(chain_id).read_bytes()).highest
+        marker = read_marker(home.born_marker(chain_id))
         assert record is not None
+        assert marker is not None
         member = Replica(config.id, identity, config.peers, ttl_ms=round(config.default_ttl_seconds * 1000))
         others = tuple(peer.id for peer in config.peers if peer.id != config.id)
-        found = cls(member, record, others)
+        found = cls(member, record, marker, others)
         member.says = lambda hello: replace(hello, guards=(found.claim,))
         return found
 

@@ -24,12 +24,12 @@ from cmkms.harness.node import SimulatedNode
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster, HomesBy
 from tests.faults.cluster.replicas import CHAIN, READY, events, pub_key_of, vote
-from tests.fuzz.hostile.attacks import ATTACKS, Attack, a_storm_of_connections, changes_of_generation, forged_claims
+from tests.fuzz.hostile.attacks import ATTACKS, Attack, a_storm_of_connections, forged_claims
 from tests.fuzz.hostile.peer import HostilePeer
 
 pytestmark = [pytest.mark.proof, pytest.mark.asyncio(loop_scope="module")]
 
-SECONDS: Final = 0.5
+SECONDS: Final = 0.4
 """Of each attack. In the long mode half a minute: what grows without a bound has grown by then."""
 LONG_SECONDS: Final = 30.0
 
@@ -44,7 +44,6 @@ BACK_SECONDS: Final = 20.0
 
 OPEN: Final[dict[Attack, str]] = {
     forged_claims: "each change of a claim is a line in the log: replica/chain.py, tell_who_is_missing",
-    changes_of_generation: "each change that is proposed is a line in the log: replica/changing.py, propose",
     a_storm_of_connections: "each difference of each hello is a line in the log: replica/member.py, peer_up",
 }
 """What is known, and not yet mended: the log grows as fast as the hostile member speaks."""

@@ -36,7 +36,7 @@ from tests.fuzz.mutation import Mutator
 
 pytestmark = [pytest.mark.proof, pytest.mark.asyncio(loop_scope="module")]
 
-SECONDS: Final = 0.5
+SECONDS: Final = 0.3
 LONG_SECONDS: Final = 30.0
 MORE_KB: Final = 24 * 1024
 """What the signer may grow by in one attack: the longest request a few times over, and what Python keeps."""
