@@ -25,13 +25,14 @@ SETTLED_SECONDS = 0.8
 """After everything works again: sessions are back, one replica leads, and all have told of their guards."""
 NOTICED_SECONDS = 0.7
 """Several heartbeats: whoever saw a guard ahead has told it so."""
-TAKEN_OVER_SECONDS = 2.5
+TAKEN_OVER_SECONDS = 1.3
 """A lease runs out, an election, a node's new connection, and what is under way there: with a majority up all along."""
 LAGGING_SECONDS = 1.5
 """Long enough that nodes which were at the replica that is left behind have turned to the others, and signed there."""
 CHANGE_TRIES, CHANGE_SECONDS = 3, 1.5
 """A new guard has to be seen first; one change takes a few heartbeats."""
-FLIGHT_SECONDS = 0.0025
+FLIGHT_SECONDS = 0.004
+SLOW_SECONDS = (0.004, 0.006)
 """From a node's request to the answer of the last guard."""
 
 
@@ -131,19 +132,31 @@ class Adversity:
         """All is well; the lease holder dies amid a request, and a majority has to go on without it."""
         cluster = self._cluster
         self.mend()
-        self._quiet_until = cluster.events.now + SETTLED_SECONDS + 1.0 + TAKEN_OVER_SECONDS
+        self._quiet_until = cluster.events.now + SETTLED_SECONDS + 0.2 + TAKEN_OVER_SECONDS
         cluster.events.later(SETTLED_SECONDS, self._when_a_node_asks)
 
     def _when_a_node_asks(self) -> None:
-        cluster, asked = self._cluster, sum(len(one.asked) for one in self._cluster.sentries)
+        cluster = self._cluster
+        begun = cluster.events.now
+        for sentry in cluster.sentries:
+            if not sentry.waits:
+                sentry.connect(self._some())
 
         def look() -> None:
-            if sum(len(one.asked) for one in cluster.sentries) == asked:
+            asked = [one.asked[-1] for one in cluster.sentries if one.waits]
+            if not any(one.at >= begun and isinstance(one.request, SignVoteRequest) for one in asked):
                 cluster.events.later(0.0001, look)
             elif holder := cluster.holder:
-                cluster.events.later(self._random.uniform(0, FLIGHT_SECONDS), partial(self._die, holder))
+                self._slow_down(holder)
+                cluster.events.later(self._random.uniform(0.001, FLIGHT_SECONDS), partial(self._die, holder))
 
         look()
+
+    def _slow_down(self, holder: str) -> None:
+        """What it asks now reaches one of the others at once; it dies before it hears of that."""
+        links, others = self._cluster.links, [name for name in self._cluster.hosts if name != holder]
+        links.slow[holder, self._random.choice(others)] = SLOW_SECONDS
+        links.slow.update({(other, holder): SLOW_SECONDS for other in others})
 
     def _die(self, holder: str) -> None:
         if self._cluster.hosts[holder].process is None:
@@ -188,7 +201,7 @@ class Adversity:
         first = [way for way in ways if way[1] == name]
         links, events = self._cluster.links, self._cluster.events
         links.block(ways)
-        first_at = self._random.uniform(0.3, 1.5)
+        first_at = self._random.uniform(0.55, 1.05)
         events.later(first_at, partial(links.unblock, first))
         events.later(first_at + self._random.uniform(0.0, 0.5), partial(links.unblock, ways))
 

@@ -85,7 +85,7 @@ TAKEOVERS = Profile(
     ("take_over",),
     sentries=3,
     seconds=10.0,
-    every=1.0,
+    every=0.2,
     strange=0.0,
 )
 RESTARTS = Profile(
