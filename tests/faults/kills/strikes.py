@@ -21,8 +21,9 @@ __all__ = ["ORDINARY", "Strikes", "serve_elsewhere"]
 
 ORDINARY: Final = places_of(*(way for way in Way if way not in {Way.BORN, Way.CHANGED}))
 
-_HIT_SECONDS: Final = 2.0
-"""How long an armed place is waited for: signatures come every few milliseconds, what is kept every second."""
+_HIT_SECONDS: Final = 4.0
+"""How long an armed place is waited for: signatures come every few milliseconds, what is kept every second, unless the
+machine has other work."""
 _HOLDER_SECONDS: Final = 5.0
 _AFTER_SECONDS: Final = 0.3
 """A replica that died is started again within so much: by then the others may have elected, or not."""
@@ -96,10 +97,9 @@ class Strikes:
         for member in victims:
             self._cluster.replica(member).arm(place, arming)
         await self._lead_there(way, holder, victims)
-        seconds = _HIT_SECONDS * (2 if way is Way.KEEPER else 1)
         hit = await self._load.until(
             lambda: self._take_hits() or self.harm["killed at a place"] + self.harm["stopped at a place"] > struck,
-            seconds,
+            _HIT_SECONDS,
         )
         for member in victims:
             self._cluster.replica(member).control.disarm(place)
