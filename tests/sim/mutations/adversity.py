@@ -194,16 +194,18 @@ class Adversity:
         self._cluster.events.later(self._random.uniform(0.05, 0.2), lose)
 
     def swizzle(self) -> None:
-        """The holder is cut off; then it hears the others again, and only later they hear it."""
+        """The holder hears nobody, then nobody hears it; then it hears what was said at first, then all is well."""
         if not (name := self._cluster.holder):
             return
         ways = self._cluster.links.around(name)
-        first = [way for way in ways if way[1] == name]
-        links, events = self._cluster.links, self._cluster.events
-        links.block(ways)
-        first_at = self._random.uniform(0.55, 1.05)
-        events.later(first_at, partial(links.unblock, first))
-        events.later(first_at + self._random.uniform(0.0, 0.5), partial(links.unblock, ways))
+        to_it = [way for way in ways if way[1] == name]
+        links, events, chance = self._cluster.links, self._cluster.events, self._random.uniform
+        links.block(to_it)
+        at = chance(0.05, 0.25)
+        events.later(at, partial(links.block, ways))
+        at += chance(0.55, 0.75)
+        events.later(at, partial(links.unblock, to_it))
+        events.later(at + chance(0.0, 0.3), partial(links.unblock, ways))
 
     def rot(self) -> None:
         if name := self._spoil():
