@@ -20,6 +20,7 @@ from cmkms.cluster.elections import LogEnd
 from cmkms.cluster.view import View
 from cmkms.guard.accepting import GuardService
 from cmkms.guard.ceiling import MARGIN_HEIGHTS, height_ceiling
+from cmkms.guard.change import Change
 from cmkms.guard.claims import GuardPhase
 from cmkms.guard.decide import Accepted, Conflict, Held, Regression, Verdict
 from cmkms.guard.generation import GenerationId
@@ -27,7 +28,7 @@ from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked, digest_of
 from cmkms.guard.state_file import SignState
-from cmkms.peers.messages import Blow, Message, Raft, Status
+from cmkms.peers.messages import Blow, Message, Propose, Raft, Status
 from cmkms.signing.answers import Rejected, RejectedBecause
 from cmkms.signing.forwarding import Forward, Forwarded, ForwardedSignature, NotHolder
 from cmkms.signing.signer import canonical
@@ -210,6 +211,28 @@ def test_word_of_a_member_blows_the_fuse_of_another_and_of_one_only_costs_one(tm
         asked = cluster.sentries[0].ask(prevote(1000 + struck))
         cluster.run(10.0)
         assert (asked.answer is not None) is (struck == 1)
+
+
+def test_a_member_can_begin_a_change_that_nobody_asked_for_and_seal_it_where_no_chain_comes(tmp_path: Path) -> None:
+    """A limit: that a change has begun, and how far a guard was, is taken at a member's word."""
+    cluster = Cluster(tmp_path, 3, seed=7).up()
+    process = cluster.process(LIAR)
+    electorate, previous = process.chain.electorate, process.chain.previous
+    assert electorate is not None
+    members, key, number = electorate.members, electorate.key_hash, electorate.generation.number
+    change = Change(CHAIN, key, number, previous, members, members)
+    far = HRS(2**62, 0, Step.PRECOMMIT)
+    claim = replace(process.chain.claim, phase=GuardPhase.BOUND, generation=change.after, hrs=far)
+    for _ in range(100):
+        for name in HONEST:
+            cluster.links.send(process, name, Status(0, "", HONEST, 0, (CHAIN,), (claim,)))
+            cluster.links.send(process, name, Propose(change))
+        cluster.run(0.005)
+    cluster.run(5.0)
+    assert [cluster.hosts[name].watermark for name in HONEST] == [(far, None)] * 2
+    cluster.sentries[0].ask(prevote(1000))
+    cluster.run(5.0)
+    assert 1000 not in {hrs.height for hrs in cluster.judge.signed}
 
 
 def test_the_ceiling_stops_one_request_and_not_a_node_that_climbs_in_steps() -> None:
