@@ -13,6 +13,7 @@ ENOUGH = 4
 
 
 def signs_twice(campaign: Campaign) -> None:
+    """It is caught by what was answered, and by what is on the drive."""
     violations = run(campaign)["violations"]
     assert any(one.startswith("TWO_MESSAGES") for one in violations), violations
     assert any("was released, the guards' files hold" in one for one in violations), violations
