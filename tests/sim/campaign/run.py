@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from cmkms.harness.values import HRS
+from cmkms.signing.serving import MAX_BUDGET_MS
 from tests.sim.campaign.births import attend
 from tests.sim.campaign.disks import QUICK_SYNC
 from tests.sim.campaign.plan import BIRTH_SECONDS, plan_of, strike
 from tests.sim.campaign.watch import BUDGET_SECONDS, Watch
 from tests.sim.campaign.world import World
 from tests.sim.cluster.cluster import Cluster
+from tests.sim.cluster.lives import Process
 from tests.sim.cluster.sentries import READ_SECONDS, Sentry
 from tests.unit.signing.messages import prevote
 
@@ -30,8 +32,9 @@ HEALED_SECONDS: Final = READ_SECONDS + BUDGET_SECONDS + 0.5
 """Once everything works again, every node has its answer within this: the patience with a connection that swallowed
 the question, the budget of a majority, and the next connection. The same again for a new height."""
 
-REST_SECONDS: Final = 2.0
-"""Then nobody asks any more, and nothing may be left of what was asked."""
+REST_SECONDS: Final = MAX_BUDGET_MS / 1000 + 0.5
+"""Then nobody asks any more, and nothing may be left of what was asked: a replica that was asked by another, whose node
+has hung up since, tries for that long."""
 
 
 _TURNS: Final = {
@@ -162,15 +165,18 @@ def _has_not_been_served(cluster: Cluster, sentry: Sentry, armed: list[str]) -> 
 
 def _end(cluster: Cluster) -> None:
     """Nobody waits, nothing is left over, and what lies on the disks is what was answered for."""
-    cluster.run(REST_SECONDS)
-    for process in cluster.running:
-        dispatch, majority = process.chain.dispatch, process.chain.majority
-        left = (dispatch.waiting, dispatch.serving, process.chain.signer.flights)
-        open_ballots = 0 if majority is None else len(majority._ballots) + len(majority._by_rpc)
-        if any(left) or open_ballots:
-            cluster.judge.condemn(f"{process.host.name} keeps what nobody waits for: {left}, {open_ballots}")
+    if not cluster.run(REST_SECONDS, until=lambda: not any(any(_left(one)) for one in cluster.running)):
+        left = {one.host.name: _left(one) for one in cluster.running}
+        cluster.judge.condemn(f"somebody keeps what nobody waits for: {left}")
     cluster.cut_power(*cluster.hosts)
     cluster.judge.last_look({name: host.stored for name, host in cluster.hosts.items()})
+
+
+def _left(process: Process) -> tuple[int, ...]:
+    """Requests of nodes, requests of replicas, flights, ballots and questions that are still open."""
+    chain = process.chain
+    ballots = (0, 0) if chain.majority is None else (len(chain.majority._ballots), len(chain.majority._by_rpc))
+    return (chain.dispatch.waiting, chain.dispatch.serving, chain.signer.flights, *ballots)
 
 
 def _seen(cluster: Cluster) -> dict[str, int]:
