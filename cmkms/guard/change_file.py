@@ -18,7 +18,16 @@ from cmkms.guard.record import GuardRecord
 from cmkms.guard.site import GuardSite
 from cmkms.home import read_bounded
 
-__all__ = ["change_path", "joins_path", "only_joins", "parse_change", "read_change", "render_change", "write_change"]
+__all__ = [
+    "change_path",
+    "joins_path",
+    "last_change",
+    "only_joins",
+    "parse_change",
+    "read_change",
+    "render_change",
+    "write_change",
+]
 
 _MAX_BYTES: Final = 32 * 1024
 """Two generations of at most 16 members, each of under 300 bytes."""
@@ -40,13 +49,19 @@ def write_change(site: GuardSite, disk: Disk, change: Change) -> None:
 
 def read_change(site: GuardSite, record: GuardRecord | None) -> Change | None:
     """Read the change to the very generation of `record`; None where there is none, or it is another's."""
+    found = last_change(site)
+    return found if found is not None and record is not None and found.after == record.generation else None
+
+
+def last_change(site: GuardSite) -> Change | None:
+    """Read the change that this guard moved to last, or was about to; None where there is none, or it is another's."""
     try:
         found = parse_change(read_bounded(change_path(site), _MAX_BYTES))
     except (FileNotFoundError, OperatorError):
         return None
-    if found is None or record is None or (found.chain_id, found.key_hash) != (site.chain_id, site.key_hash):
+    if found is None or (found.chain_id, found.key_hash) != (site.chain_id, site.key_hash):
         return None
-    return found if found.after == record.generation else None
+    return found
 
 
 def joins_path(site: GuardSite) -> Path:

@@ -12,10 +12,11 @@ from pathlib import Path
 from cmkms.errors import OperatorError
 from cmkms.guard.birth import SYSTEM_CLOCKS, readable_record, write_new_guard
 from cmkms.guard.born import BornMarker, write_marker
+from cmkms.guard.change_file import last_change
 from cmkms.guard.disk import Disk, LockHeldError
 from cmkms.guard.file import GuardBusyError, GuardFile
 from cmkms.guard.floor import Floor, GuardRefusedError, floor_of, read_state
-from cmkms.guard.generation import NO_GENERATION, GenerationId, Member
+from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION, GenerationId, Member
 from cmkms.guard.hrs import HRS, MAX_HEIGHT, MAX_ROUND, NEVER, Step
 from cmkms.guard.lock import HomeLock
 from cmkms.guard.objections import marker_of
@@ -45,6 +46,7 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
     marker = _readable_marker(site)
     _refuse_several(site, marker)
     readable = _left_behind(site, marker)
+    _refuse_left(site, marker, readable)
     now = int(SYSTEM_CLOCKS.wall())
     if isinstance(source, Path):
         state = read_state(site, source)
@@ -71,7 +73,10 @@ def replace_guard(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord
         if site.path.exists():
             refuse_if_busy(site, disk)
         # Once more: the signer may have gone on while its operator read the plan.
-        _refuse_too_low(site, _left_behind(site, _readable_marker(site)), plan.seal)
+        marker = _readable_marker(site)
+        readable = _left_behind(site, marker)
+        _refuse_left(site, marker, readable)
+        _refuse_too_low(site, readable, plan.seal)
         return _replace(site, disk, plan)
     finally:
         lock.close()
@@ -122,6 +127,28 @@ def _refuse_several(site: GuardSite, marker: BornMarker | None) -> None:
             f"the guard of chain {site.chain_id} is one of {len(members)} ({', '.join(members)}), and cmkms guard "
             f"replace is for a replica that signs alone: a guard made anew here could help to sign what the lost one "
             f"has helped to sign already. The way out: {replace(site, members=members).way_out}"
+        )
+
+
+def _refuse_left(site: GuardSite, marker: BornMarker | None, readable: GuardRecord | None) -> None:
+    """A guard that has left its generation, or was about to, may have others in its place, who sign already.
+
+    The change is on disk before the move, and the marker is written after it: so this is seen whatever else is lost.
+    """
+    born = NO_GENERATION.number if marker is None else marker.generation.number
+    change = last_change(site)
+    others = () if change is None else tuple(member.id for member in change.members if member.id != site.member_id)
+    left = change is not None and change.number >= born and bool(others)
+    on_its_way = (
+        readable is not None and not readable.armed and readable.generation.number > max(born, FIRST_GENERATION)
+    )
+    if left or on_its_way:
+        names = ", ".join(others) or "others"
+        raise GuardRefusedError(
+            f"the guard of chain {site.chain_id} has left its generation, or was about to, for one with {names}: they "
+            f"may sign already, and a guard made anew here, alone, would sign beside them. Put their peer list back, "
+            f"run `cmkms guard replace {site.chain_id}` without a height, start this replica, and run `cmkms cluster "
+            f"change {site.chain_id}` on one that signs"
         )
 
 
