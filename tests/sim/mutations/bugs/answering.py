@@ -119,7 +119,7 @@ ANSWERING = (
     SeededBug("share an extension", "whoever shares a flight gets the first one's extension signature",
               "sign the requester's own extension", extension_is_shared, CUT_LINKS),
     SeededBug("sign what was asked", "the bytes of the flight are signed, and not those that were granted",
-              "HELD: answer with the stored timestamp", signs_what_was_asked, RESTARTS),
+              "HELD: answer with the stored timestamp", signs_what_was_asked, RESTARTS, pinned=2),
     SeededBug("know a repeat by its place", "what is asked at the last released place is answered with its signature",
               "a byte-identical repeat is answered from it", repeat_is_known_by_its_place, CUT_LINKS),
     SeededBug("let proposals share a flight", "a proposal is answered with the signature of one with another time",

@@ -103,15 +103,16 @@ def seals_where_it_stands() -> Generator[None]:
 
 LEADING = (
     SeededBug("arm before all are bound", "a guard arms as soon as it is bound itself",
-              "all n files bind durably; a guard arms when all n are known bound", arms_before_all_are_bound, BIRTHS),
+              "all n files bind durably; a guard arms when all n are known bound", arms_before_all_are_bound, BIRTHS,
+              pinned=4),
     SeededBug("seal too low", "a guard of the next generation is sealed where it stands, and not at the highest told",
               "every guard of k+1 is strictly sealed to the highest report", seals_where_it_stands, CHANGES),
     SeededBug("do not peek", "a new lease holder writes before it has asked what the former one left",
               "until a majority answered a peek, own included, write none", does_not_peek, TAKEOVERS),
     SeededBug("count the lease from the acknowledgement", "a lease lasts from when its acknowledgement came",
-              "counted from the send time of what was acknowledged", lease_from_the_acknowledgement, LEASES),
+              "counted from the send time of what was acknowledged", lease_from_the_acknowledgement, LEASES, pinned=3),
     SeededBug("vote while a leader is heard", "a vote is given to whoever asks, whoever leads",
-              "no vote while the leader is heard", votes_while_a_leader_is_heard, LEASES),
+              "no vote while the leader is heard", votes_while_a_leader_is_heard, LEASES, pinned=2),
 )  # fmt: skip
 
 HARMLESS = (
