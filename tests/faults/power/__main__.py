@@ -82,7 +82,10 @@ async def _play(given: argparse.Namespace, folder: Path) -> Tally:
     async with Blackouts(folder, given.replicas, given.seed, lying=given.lying) as stage:
         if given.without_sync:
             for member in stage.members:
+                stage.cluster.kill(member)
                 stage.cluster.replica(member).program = (sys.executable, str(_WITHOUT_SYNC))
+            stage.cluster.start_all()
+            await stage.sign_next()
         for _ in range(given.cuts):
             await SCENARIOS[given.scenario](stage)
             tally = stage.result()

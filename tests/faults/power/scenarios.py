@@ -39,6 +39,8 @@ async def at_one_of_three(stage: Blackouts) -> None:
     """
     absent, victim, witness = stage.rng.sample(stage.members, 3)
     stage.cluster.pause(absent)
+    # What the absent one remembers of it is on the platter: nobody but the cut one itself can know more.
+    stage.drives[victim].settle()
     await stage.attach()
     await stage.cut_under_load([victim])
     stage.cluster.pause(witness)

@@ -27,6 +27,10 @@ def test_three_that_do_not_sync_sign_twice_when_all_lose_power() -> None:
     signs_twice(Campaign("all", replicas=3, cuts=ENOUGH, seed=1, without_sync=True))
 
 
+def test_one_of_three_that_does_not_sync_and_one_that_was_absent_sign_twice() -> None:
+    signs_twice(Campaign("one-of-three", replicas=3, cuts=ENOUGH, seed=1, without_sync=True))
+
+
 def test_a_replica_alone_on_a_drive_that_only_says_that_it_flushed_signs_twice() -> None:
     """What docs/SAFETY.md rests on, and cannot promise: fdatasync keeps its word."""
     signs_twice(Campaign("all", replicas=1, cuts=ENOUGH, seed=1, lying="node-0"))
