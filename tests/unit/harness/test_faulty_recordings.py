@@ -160,7 +160,19 @@ FAULTY: dict[str, tuple[Rule, list[Observation]]] = {
     ),
     "an answer of another round": (
         Rule.OTHER_REQUEST,
-        [exchange((0, 1), prevote(5), signed(prevote(5, 1), over=prevote(5)))],
+        [exchange((0, 1), prevote(5), signed(prevote(5, 1, block_id(5, 0)), over=prevote(5)))],
+    ),
+    "an answer of another height": (
+        Rule.OTHER_REQUEST,
+        [exchange((0, 1), prevote(5), signed(prevote(6, 0, block_id(5, 0)), over=prevote(5)))],
+    ),
+    "an answer of another type": (
+        Rule.OTHER_REQUEST,
+        [exchange((0, 1), prevote(5), signed(precommit(5), over=prevote(5)))],
+    ),
+    "an answer of another proof-of-lock round": (
+        Rule.OTHER_REQUEST,
+        [exchange((0, 1), proposal(5, 3, 1), signed(proposal(5, 3, 2), over=proposal(5, 3, 1)))],
     ),
     "an answer of another kind": (
         Rule.OTHER_REQUEST,
