@@ -19,7 +19,7 @@ from cmkms.harness.node import SimulatedNode
 from cmkms.harness.recorder import Recorder
 from tests.faults.cluster.contradictions import Outcome, ask
 from tests.faults.cluster.replicas import CHAIN, vote
-from tests.faults.kills.campaign import CondemnedError, Goal, Tally, judged, made_cluster
+from tests.faults.kills.campaign import AFTER_HEALING, CondemnedError, Goal, Tally, judged, made_cluster
 from tests.faults.kills.load import TIMINGS, Released
 from tests.faults.kills.places import Place, Way, places_of
 from tests.faults.kills.replicas import KilledCluster, KilledReplica
@@ -28,7 +28,7 @@ __all__ = ["BIRTH", "births"]
 
 BIRTH: Final = places_of(Way.BORN)
 
-BORN_SECONDS: Final = 90.0
+BORN_SECONDS: Final = 120.0
 """For three replicas to be born that are killed on the way, on a machine that is busy."""
 _RANDOM_KILLS: Final = 0.4
 _RANDOM_WITHIN_SECONDS: Final = 1.0
@@ -51,8 +51,7 @@ async def births(directory: Path, seed: int, goal: Goal) -> Tally:
                 for replica in cluster.replicas:
                     shutil.copytree(replica.home, _unborn(replica))
                 while not goal.reached(tally.kills, tally.hits, BIRTH) and time.monotonic() < begun + goal.seconds:
-                    await _Birth(cluster, rng, tally).give(_due(tally.hits, rng))
-                    await _signs(cluster, node, tally.births)
+                    await _Birth(cluster, node, rng, tally).give(_due(tally.hits, rng))
                     tally.births += 1
     judged(recording, released.count)
     tally.signatures, tally.seconds = released.count, time.monotonic() - begun
@@ -70,18 +69,18 @@ def _unborn(replica: KilledReplica) -> Path:
 
 async def _signs(cluster: KilledCluster, node: SimulatedNode, birth: int) -> None:
     """Each birth has a height of its own: the key, and so what the judge knows of it, is the same for all."""
-    if (
-        await ask(node, vote(birth + 1)) is not Outcome.SIGNED
-        and await ask(node, vote(birth + 1)) is not Outcome.SIGNED
-    ):
-        raise CondemnedError(f"birth {birth}: born, and does not sign", await asyncio.to_thread(cluster.logs))
+    deadline = time.monotonic() + AFTER_HEALING
+    while await ask(node, vote(birth + 1)) is not Outcome.SIGNED:
+        if time.monotonic() > deadline:
+            raise CondemnedError(f"birth {birth}: born, and does not sign", await asyncio.to_thread(cluster.logs))
 
 
 class _Birth:
     """One birth of all three."""
 
-    def __init__(self, cluster: KilledCluster, rng: random.Random, tally: Tally) -> None:
+    def __init__(self, cluster: KilledCluster, node: SimulatedNode, rng: random.Random, tally: Tally) -> None:
         self._cluster = cluster
+        self._node = node
         self._rng = rng
         self._tally = tally
 
@@ -95,6 +94,9 @@ class _Birth:
         lives = [asyncio.create_task(self._live(replica)) for replica in self._cluster.replicas]
         try:
             await self._until_born()
+            self._cluster.disarm()
+            # Whoever died of its last step still has to be started again.
+            await _signs(self._cluster, self._node, self._tally.births)
         finally:
             for life in lives:
                 life.cancel()

@@ -57,10 +57,8 @@ async def changes(directory: Path, seed: int, goal: Goal) -> Tally:
         load.start(10)
         try:
             while not goal.reached(tally.kills, tally.hits, CHANGE) and time.monotonic() < begun + goal.seconds:
-                await _Change(on, rng, tally).go_through()
+                await _Change(on, load, rng, tally).go_through()
                 tally.changes += 1
-                if not await load.signatures(_STEPS, AFTER_HEALING):
-                    raise CondemnedError("changed, and does not sign", await asyncio.to_thread(on.cluster.logs))
                 check_disks_and_logs(on)
         finally:
             await load.stop()
@@ -77,8 +75,8 @@ def _due(hits: Counter[Place], rng: random.Random) -> list[Place]:
 class _Change:
     """One guard is lost; a new one takes its place."""
 
-    def __init__(self, on: Stage, rng: random.Random, tally: Tally) -> None:
-        self._on = on
+    def __init__(self, on: Stage, load: Load, rng: random.Random, tally: Tally) -> None:
+        self._load = load
         self._cluster = on.cluster
         self._rng = rng
         self._tally = tally
@@ -93,8 +91,11 @@ class _Change:
         lives = [asyncio.create_task(self._live(replica)) for replica in self._cluster.replicas]
         try:
             await self._change_until(lambda: self._all_armed(before + 1))
-        finally:
             self._cluster.disarm()
+            # Whoever died of its last step still has to be started again.
+            if not await self._load.signatures(_STEPS, AFTER_HEALING):
+                raise CondemnedError("changed, and does not sign", await asyncio.to_thread(self._cluster.logs))
+        finally:
             for life in lives:
                 life.cancel()
             await asyncio.wait(lives)
