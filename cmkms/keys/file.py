@@ -47,8 +47,8 @@ def load_key_file(path: Path) -> Ed25519Key:
     if "address" in document:
         address = document["address"]
         if not isinstance(address, str) or address.upper() != key.address:
-            stated_address = address if isinstance(address, str) and _ADDRESS.fullmatch(address) else "no address at all"
-            raise SecretFileError(_disagreement(path, "address", stated_address, key.address))
+            said = address if isinstance(address, str) and _ADDRESS.fullmatch(address) else "no address at all"
+            raise SecretFileError(_disagreement(path, "address", said, key.address))
     return key
 
 

@@ -221,7 +221,11 @@ DECODERS: Final = (
     # ---------------------------------------------------------------------------------------- a change of generation
     Decoder(
         "change-file",
-        ("cmkms.guard.change_file:parse_change", "cmkms.guard.change_file:read_change"),
+        (
+            "cmkms.guard.change_file:parse_change",
+            "cmkms.guard.change_file:read_change",
+            "cmkms.guard.change_file:last_change",
+        ),
         change.change_file, change.change_file_corpus, (), _JSON, text=True, share=0.5,
     ),
     Decoder(

@@ -21,7 +21,7 @@ from cmkms.control.lines import encode_line, parse_line
 from cmkms.control.server import ControlServer
 from cmkms.errors import CmkmsError
 from cmkms.guard.change import Change
-from cmkms.guard.change_file import change_path, parse_change, read_change, render_change
+from cmkms.guard.change_file import change_path, last_change, parse_change, read_change, render_change
 from cmkms.guard.generation import NO_GENERATION, Member
 from cmkms.replica.operating import operate
 from tests.fuzz.scratch import laid, site
@@ -65,8 +65,9 @@ def change_file(data: bytes) -> str:
     assert parse_change(render_change(found)) == found, "written again, it says something else"
     moved = replace(record_at(hrs(9, 0, 2), prevote(9)), generation=change().after, armed=False)
     laid(change_path(site()), data)
-    told = read_change(site(), moved)
+    told, last = read_change(site(), moved), last_change(site())
     change_path(site()).unlink()
+    assert last == found or (found.chain_id, found.key_hash) != (CHAIN, KEY_HASH)
     return "a change" if told is None else "the change"
 
 
