@@ -23,6 +23,8 @@ __all__ = ["Links", "Way"]
 
 DELAY_SECONDS = (0.0001, 0.001)
 HANDSHAKE_SECONDS = (0.002, 0.006)
+RETRANSMISSION_SECONDS = (0.0, 1.2)
+"""Linux begins at 0.2 s and doubles it."""
 Way = tuple[str, str]
 
 
@@ -38,7 +40,7 @@ class Links:
         self.slow: dict[Way, tuple[float, float]] = {}
         """Ways on which everything takes longer by so many seconds, at least and at most."""
         self.rough = False
-        """Whether deaths and losses may cost the last of what was sent, or none of it."""
+        """Whether deaths and losses may cost the last of what was sent, and what was held up comes late."""
         self.sent = 0
 
     # ----------------------------------------------------------------------------------------------------------- cuts
@@ -88,6 +90,10 @@ class Links:
     def latency(self, way: Way) -> float:
         slow = self.slow.get(way)
         return self._random.uniform(*DELAY_SECONDS) + (self._random.uniform(*slow) if slow else 0.0)
+
+    def retransmission(self, way: Way) -> float:
+        """A kernel waits twice as long each time: another connection may be made and used before it tries again."""
+        return self.latency(way) + (self._random.uniform(*RETRANSMISSION_SECONDS) if self.rough else 0.0)
 
     def survivors(self, flying: int) -> int:
         return self._random.randint(0, flying) if self.rough and self._random.random() < 0.5 else flying

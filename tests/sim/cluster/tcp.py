@@ -30,6 +30,10 @@ class Network(Protocol):
 
     def is_cut(self, way: tuple[str, str]) -> bool: ...
 
+    def retransmission(self, way: tuple[str, str]) -> float:
+        """After how long a kernel sends again what a cut has held up."""
+        ...
+
     def survivors(self, flying: int) -> int:
         """How many of the messages on their way are still delivered when their sender dies."""
         ...
@@ -70,7 +74,7 @@ class Stream:
     def release(self) -> None:
         """The way is open again: what was held up arrives, in its order."""
         if self._held:
-            self._network.events.later(self._network.latency(self.way), self._drain)
+            self._network.events.later(self._network.retransmission(self.way), self._drain)
 
     def cut_short(self, *, gone: bool = False) -> None:
         """The sender is dead: what had not left is lost, and perhaps the last of what had. `gone`: and all held up."""
