@@ -89,7 +89,10 @@ def _as_read(name: str, value: Any, fields: dict[str, Any]) -> Any:
 
 def _date(seconds: int | None) -> str | None:
     """Show Unix seconds as a date; 0 is no date: it was not known when the guard was made."""
-    return datetime.fromtimestamp(seconds, tz=UTC).isoformat() if seconds else None
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC).isoformat() if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s after 1970"
 
 
 def _lines(value: Any) -> list[str]:
@@ -145,8 +148,8 @@ def replace(
     A replica that signs alone: you say what the old guard can no longer tell, how far this key has signed. If you say
     less than is true, the key can sign twice. Look at the chain: a height above its newest block is safe.
 
-    One of several: the old guard is given up. Start the replica again, and run `cmkms cluster change` on one that signs:
-    the others tell the new guard where to begin.
+    One of several: the old guard is given up. Start the replica again, and run `cmkms cluster change` on one that
+    signs: the others tell the new guard where to begin.
     """
     from cmkms.cli.offline import load_one_chain
     from cmkms.errors import OperatorError

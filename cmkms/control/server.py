@@ -32,9 +32,7 @@ _UCRED: Final = struct.Struct("iII")
 class ControlServer:
     """Listens from `start` to `stop`."""
 
-    def __init__(
-        self, path: Path, answer: Callable[[Fields], Fields], fatal: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, path: Path, answer: Callable[[Fields], Fields], fatal: Callable[[BaseException], None]) -> None:
         """`answer` returns at once; an error in it is a bug and goes to `fatal`."""
         self._path = path
         self._answer = answer

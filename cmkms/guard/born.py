@@ -127,7 +127,15 @@ def _parse(fields: dict[str, Any]) -> BornMarker:
     if fields["format"] != _FORMAT:
         raise ValueError(f"format {fields['format']!r}, this release reads {_FORMAT}")
     members = tuple(
-        Member(str(one["id"]), bytes.fromhex(one["identity"]), bytes.fromhex(one["nonce"])) for one in fields["members"]
+        Member(_name(one["id"]), bytes.fromhex(one["identity"]), bytes.fromhex(one["nonce"]))
+        for one in fields["members"]
     )
     generation = GenerationId(int(fields["generation"]), bytes.fromhex(fields["generation_hash"]))
     return BornMarker(generation, bytes.fromhex(fields["previous_hash"]), members)
+
+
+def _name(value: object) -> str:
+    """Return a name. Raises UnicodeEncodeError, a ValueError, for one that no hash can be made of."""
+    name = str(value)
+    name.encode()
+    return name

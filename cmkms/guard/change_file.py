@@ -95,7 +95,7 @@ def parse_change(data: bytes) -> Change | None:
         if fields["format"] != _FORMAT:
             return None
         return Change(
-            str(fields["chain_id"]),
+            _name(fields["chain_id"]),
             bytes.fromhex(fields["key_hash"]),
             int(fields["number"]),
             bytes.fromhex(fields["previous_hash"]),
@@ -111,4 +111,11 @@ def _shown(member: Member) -> dict[str, str]:
 
 
 def _member(fields: dict[str, Any]) -> Member:
-    return Member(str(fields["id"]), bytes.fromhex(fields["identity"]), bytes.fromhex(fields["nonce"]))
+    return Member(_name(fields["id"]), bytes.fromhex(fields["identity"]), bytes.fromhex(fields["nonce"]))
+
+
+def _name(value: object) -> str:
+    """Return a name. Raises UnicodeEncodeError, a ValueError, for one that no hash can be made of."""
+    name = str(value)
+    name.encode()
+    return name

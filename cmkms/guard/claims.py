@@ -122,4 +122,4 @@ def refused_claim(chain_id: str, key_hash: bytes, reason: str, agrees: bytes = b
 
 def short_reason(reason: str) -> str:
     """Cut a reason to what a claim may carry."""
-    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode(errors="ignore")

@@ -35,6 +35,7 @@ from cmkms.replica.changing import Changing
 from cmkms.replica.founding import Founding
 from cmkms.replica.neighbours import Neighbour, Neighbours
 from cmkms.signing import Dispatch, ForwardResult, Here, Nowhere, Signer, Through, Ways
+from cmkms.telemetry.repetition import Repeats
 
 __all__ = ["Place", "ReplicaChain", "ReplicaObserver", "Surroundings"]
 
@@ -117,6 +118,7 @@ class ReplicaChain:
         self._around = around
         self._neighbours = neighbours
         self._missed: dict[str, str] = {}
+        self._flaps: dict[str, Repeats] = {}
         self._previous = b""
         self._generations = 0
         self.chain_id: Final = place.site.chain_id
@@ -257,6 +259,8 @@ class ReplicaChain:
         if why == self._missed.get(neighbour.member, ""):
             return
         self._missed[neighbour.member] = why
+        if not self._flaps.setdefault(neighbour.member, Repeats()).tell(why, self._around.clock()):
+            return
         if why:
             self._around.log.warning(
                 "a replica's guard does not count", chain=self.chain_id, peer=neighbour.member, why=why

@@ -27,6 +27,7 @@ from cmkms.replica.placement import Placement
 from cmkms.replica.ports import ChainPlan, Ports, Who
 from cmkms.replica.rollback import RollbackWatch
 from cmkms.signing.forwarding import Forward, Forwarded, NotHolder
+from cmkms.telemetry.repetition import Repeats
 
 __all__ = ["BEAT_SECONDS", "PROTOCOL_VERSION", "Replica"]
 
@@ -51,6 +52,7 @@ class Replica:
         self._log = ports.log
         self._watch = RollbackWatch()
         self._leaving: set[str] = set()
+        self._differences: dict[str, Repeats] = {}
         self._announcing = False
         self._resigned = False
         self._held: int | None = None
@@ -109,8 +111,10 @@ class Replica:
         neighbour = self.neighbours.up(member, identity, hello)
         ours = {chain_id: chain.claim.key_hash for chain_id, chain in self.chains.items()}
         neighbour.differences = differences(hello, ours)
+        told = self._differences.setdefault(member, Repeats())
         for difference in neighbour.differences:
-            self._log.warning("replicas are configured differently", peer=member, difference=difference)
+            if told.tell(difference, self._ports.clock()):
+                self._log.warning("replicas are configured differently", peer=member, difference=difference)
         self._check_claims(neighbour)
         for chain_id, back in self._watch.found(member):
             self._ports.send(member, Blow(chain_id, back.nonce, back.seen))

@@ -75,7 +75,6 @@ def test_a_key_that_stands_where_its_address_belongs_is_not_shown_in_the_error()
         assert _KEY.address in message
 
 
-@pytest.mark.xfail(strict=True, reason="short_reason does not take text that is no UTF-8: open, guard/claims.py")
 def test_a_fuse_that_blew_in_a_home_whose_path_is_no_utf_8_can_be_told_to_peers() -> None:
     """Python carries such a path as lone surrogates. The claim that names it cannot be made, and the replica ends."""
     marker = {"reason": "cannot write /srv/\udcff/data/guard: Input/output error", "since": 1.0}
@@ -86,7 +85,6 @@ def test_a_fuse_that_blew_in_a_home_whose_path_is_no_utf_8_can_be_told_to_peers(
     assert "Input/output error" in short_reason(blown.reason)
 
 
-@pytest.mark.xfail(strict=True, reason="its hash is worked out where no error is expected: guard/born.py")
 def test_a_born_marker_with_a_name_that_is_no_utf_8_is_refused_with_a_message() -> None:
     """A damaged marker has to be refused by name: `start` and `guard show` end in a traceback instead."""
     path = laid(site().home.born_marker(CHAIN), born_marker_corpus()[0].replace(b"node-1", b"\\ud800"))
@@ -114,7 +112,6 @@ def test_a_status_that_is_not_a_number_of_seconds_is_no_status() -> None:
         StatusBody.model_validate_json(text)
 
 
-@pytest.mark.xfail(strict=True, reason="its hash is worked out where no error is expected: guard/change_file.py")
 def test_the_note_of_a_change_with_a_name_that_is_no_utf_8_counts_as_none() -> None:
     """A damaged change.json has to be as good as none: the replica does not start instead."""
     fields = json.loads(render_change(change()))

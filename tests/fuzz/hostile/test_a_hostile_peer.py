@@ -17,14 +17,13 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
-from _pytest.mark import ParameterSet
 
 from cmkms.harness.errors import NodeSideError, RemoteSignerError
 from cmkms.harness.node import SimulatedNode
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster, HomesBy
 from tests.faults.cluster.replicas import CHAIN, READY, events, pub_key_of, vote
-from tests.fuzz.hostile.attacks import ATTACKS, Attack, a_storm_of_connections, forged_claims
+from tests.fuzz.hostile.attacks import ATTACKS, Attack
 from tests.fuzz.hostile.peer import HostilePeer
 
 pytestmark = [pytest.mark.proof, pytest.mark.asyncio(loop_scope="module")]
@@ -41,12 +40,6 @@ LINES_A_SECOND: Final = 5
 """Changes of the lease are told, each in two lines; elections are what makes them."""
 BACK_SECONDS: Final = 20.0
 """For the next signature once the hostile member is gone: an election, and a node that has to try again."""
-
-OPEN: Final[dict[Attack, str]] = {
-    forged_claims: "each change of a claim is a line in the log: replica/chain.py, tell_who_is_missing",
-    a_storm_of_connections: "each difference of each hello is a line in the log: replica/member.py, peer_up",
-}
-"""What is known, and not yet mended: the log grows as fast as the hostile member speaks."""
 
 
 @dataclass
@@ -128,19 +121,13 @@ async def _endures(attacked: Attacked, attack: Attack, seconds: float) -> None:
     assert max(lines.values()) < MORE_LINES + LINES_A_SECOND * took, (lines, attacked.cluster.logs())
 
 
-def _case(attack: Attack) -> ParameterSet:
-    why = OPEN.get(attack)
-    marks = () if why is None else (pytest.mark.xfail(strict=True, reason=why),)
-    return pytest.param(attack, id=attack.__name__, marks=marks)
-
-
-@pytest.mark.parametrize("attack", [_case(attack) for attack in ATTACKS])
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 async def test_the_honest_two_endure_it_and_sign_on(attacked: Attacked, attack: Attack) -> None:
     await _endures(attacked, attack, SECONDS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("attack", [_case(attack) for attack in ATTACKS])
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 async def test_for_half_a_minute(attacked: Attacked, attack: Attack) -> None:
     await _endures(attacked, attack, LONG_SECONDS)
