@@ -69,11 +69,6 @@ def change_file(data: bytes) -> str:
     return "a change" if told is None else "the change"
 
 
-def _is_utf8(found: Change) -> bool:
-    names = (found.chain_id, *(one.id for one in (*found.leaving, *found.members)))
-    return all(char < "\ud800" or char > "\udfff" for name in names for char in name)
-
-
 # -------------------------------------------------------------------------------------------------- the control socket
 
 
