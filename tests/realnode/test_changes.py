@@ -17,7 +17,7 @@ import pytest
 from cmkms.harness.signer_cluster import CmkmsCluster
 from cmkms.harness.signer_process import SignerProcessError, run_cmkms
 from tests.realnode.binaries import COMETBFT_0_38, COMETBFT_0_40, Program
-from tests.realnode.clusters import ClusterChain, MakeClusterChain
+from tests.realnode.clusters import MakeClusterChain
 from tests.realnode.node import Transport
 
 pytestmark = [pytest.mark.realnode, pytest.mark.timeout(300)]
@@ -91,9 +91,10 @@ def test_planned_changes_lose_no_round(
 
 @pytest.mark.parametrize("moment", _STEPS)
 def test_interrupted_at_any_step_a_change_is_finished_and_the_chain_goes_on(
-    cluster_chain: ClusterChain, moment: str, figure: Callable[[str], None]
+    make_cluster_chain: MakeClusterChain, moment: str, figure: Callable[[str], None]
 ) -> None:
-    chain, cluster = cluster_chain, cluster_chain.cluster
+    chain = make_cluster_chain(COMETBFT_0_38, Transport.TCP)
+    cluster = chain.cluster
     chain.start(height=5)
     victim = cluster.others(chain.holder())[0]
     lose(cluster, victim)
