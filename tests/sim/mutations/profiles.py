@@ -63,7 +63,7 @@ CUT_LINKS = Profile(
 )
 FIVE = Profile(
     "five, cut links",
-    "the same, with five replicas",
+    "five replicas; links are cut, one way or both, and nodes hang up and ask elsewhere",
     ("cut_one_way",) * 4 + ("cut_a_link",) * 3 + ("isolate", "stop", "kill"),
     replicas=5,
     sentries=3,

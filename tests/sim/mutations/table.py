@@ -16,8 +16,9 @@ Made by `python -m tests.sim.mutations --table`; it is not edited by hand.
 
 What watches the simulated cluster is worth only what it would notice. So bugs are seeded in cmkms, one at a time, in
 the test's process only: each breaks one sentence of the promise. The simulation with its judges has to catch each of
-them; no unit test is asked. **{caught} of {all} are caught**, each in {hunts} hunts over seeds of their own. Seeds: how
-many were needed, the median. The same profiles without a bug break nothing (`tests/sim/mutations/test_seeded_bugs.py`).
+them; no unit test is asked. **{caught} of {all} are caught**, in up to {hunts} hunts, each over seeds of its own.
+Seeds: how many were needed, the median; where fewer hunts are told, the others were not finished.
+The same profiles without a bug break nothing (`tests/sim/mutations/test_seeded_bugs.py`).
 
 | seeded bug | what is broken | the sentence | under | caught by | seeds |
 |---|---|---|---|---|---|
@@ -27,7 +28,7 @@ many were needed, the median. The same profiles without a bug break nothing (`te
 def document(hunts: Sequence[Hunt], harmless: Iterable[Harmless], not_yet: Iterable[NotYet], times: int) -> str:
     """Return the whole page."""
     caught = sum(not hunt.missed for hunt in hunts)
-    page = _HEAD.format(caught=caught, all=len(hunts), hunts=times) + "".join(_row(hunt) for hunt in hunts)
+    page = _HEAD.format(caught=caught, all=len(hunts), hunts=times) + "".join(_row(hunt, times) for hunt in hunts)
     page += "\nUnder what it happens:\n\n" + "".join(
         f"- *{profile.name}*: {profile.sentence}.\n"
         for profile in dict.fromkeys(hunt.bug.profile for hunt in hunts)
@@ -38,8 +39,10 @@ def document(hunts: Sequence[Hunt], harmless: Iterable[Harmless], not_yet: Itera
     return page + "".join(f"- *{one.name}*: {one.sentence}.\n" for one in not_yet)
 
 
-def _row(hunt: Hunt) -> str:
+def _row(hunt: Hunt, times: int) -> str:
     bug = hunt.bug
     checks = "; ".join(hunt.checks) or "**nothing**"
     needed = f"{hunt.seeds_needed:g}" + (f" ({hunt.missed} hunts in vain)" if hunt.missed else "")
+    if (done := len(hunt.catches) + hunt.missed) < times:
+        needed += f" ({done} of {times} hunts)"
     return f"| {bug.name} | {bug.sentence} | {bug.rule} | {bug.profile.name} | {checks} | {needed} |\n"

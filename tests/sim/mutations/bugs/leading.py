@@ -117,9 +117,9 @@ LEADING = (
 
 HARMLESS = (
     Harmless("stand without a pre-vote", "a replica that hears no leader stands for election at once",
-             "votes are refused while a leader is heard; a needless term costs an election at most",
+             "Votes are refused while a leader is heard; a needless term costs an election at most",
              stands_without_a_pre_vote, CUT_LINKS),
     Harmless("answer former holders", "a guard answers accepts of lower terms after a peek of a higher one",
-             "a hint that saves split votes; guards accept one message for each place, whoever asks",
+             "It is a hint that saves split votes; guards accept one message for each place, whoever asks",
              former_holders_are_answered, TAKEOVERS),
 )  # fmt: skip
