@@ -16,8 +16,8 @@ Made by `python -m tests.sim.mutations --table`; it is not edited by hand.
 
 What watches the simulated cluster is worth only what it would notice. So bugs are seeded in cmkms, one at a time, in
 the test's process only: each breaks one sentence of the promise. The simulation with its judges has to catch each of
-them; no unit test is asked. **{caught} of {all} are caught**, in up to {hunts} hunts, each over seeds of its own.
-Seeds: how many were needed, the median; where fewer hunts are told, the others took too long.
+them; no unit test is asked. **{caught} of {all} are caught** in each of {hunts} hunts over seeds of their own.
+Seeds: how many were needed, the median; where one came to nothing, that is said.
 The same profiles without a bug break nothing (`tests/sim/mutations/test_seeded_bugs.py`).
 
 | seeded bug | what is broken | the sentence | under | caught by | seeds |

@@ -221,7 +221,7 @@ COUNTING = (
     SeededBug("count late answers", "an answer to an earlier question about a place counts for the present one",
               "answers echo chain, HRS, hash of bytes, generation", answers_are_not_compared, CUT_LINKS),
     SeededBug("sign by a stale flight", "what guards accepted for a flight that is over counts for other bytes there",
-              "a lost lease drops its flights; exactly B", flights_outlive_their_lease, STARVED),
+              "a lost lease drops its flights; exactly B", flights_outlive_their_lease, STARVED, budget=120),
     SeededBug("overlook a rolled back guard", "nobody compares what a guard tells with what it told before",
               "a peer that sees a guard go backwards refuses it and trips its fuse", rollback_is_not_seen,
               ROLLED_BACK),
