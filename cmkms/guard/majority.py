@@ -159,6 +159,11 @@ class MajorityQuorum:
             self._close(ballot)
 
     @property
+    def term(self) -> int | None:
+        """The term in which this replica leads; None while it does not."""
+        return self._term
+
+    @property
     def busy(self) -> bool:
         """Whether anything is proposed and not decided."""
         return bool(self._ballots)

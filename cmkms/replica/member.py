@@ -196,6 +196,8 @@ class Replica:
                 self._told[chain_id] = released
                 self.coordination.release(encode_release(chain_id, released))
         self.coordination.tick()
+        if self._is_out_of_step():
+            self._lease_changed()
 
     def beat(self) -> None:
         """Tell the others of this replica; every `BEAT_SECONDS`."""
@@ -322,20 +324,29 @@ class Replica:
         for chain in self.chains.values():
             chain.dispatch.route_changed()
 
+    def _is_out_of_step(self) -> bool:
+        """Whether a chain does not lead, or not in this term, though this replica holds the lease; or the reverse.
+
+        A lease may lapse and come back between two ticks. Nobody tells of that, and a chain that was born, or changed
+        its generation, in just that moment was not told to lead.
+        """
+        holds, term = self.coordination.holds, self.coordination.term
+        leading = {chain.majority.term for chain in self.chains.values() if chain.majority is not None}
+        return leading - {term if holds else None} != set() or (self._held is not None) != holds
+
     def _lease_changed(self) -> None:
         """Lead with the quorums of every chain, or leave them to whoever holds the lease now."""
         holds, term = self.coordination.holds, self.coordination.term
         if holds and self._held != term:
             self._held = term
             self._log.info("this replica holds the lease", epoch=term)
-            for chain in self.chains.values():
-                if chain.majority is not None:
-                    chain.majority.lead(term)
         elif not holds and self._held is not None:
             self._held = None
             holder, _ = self.neighbours.holder()
             self._log.info("this replica does not hold the lease any more", holder=holder or "nobody")
         for chain in self.chains.values():
+            if holds and chain.majority is not None and chain.majority.term != term:
+                chain.majority.lead(term)
             chain.dispatch.route_changed()
             if not holds and chain.majority is not None:
                 chain.majority.rest()
