@@ -64,7 +64,10 @@ class TestItCanFail:
         pytest.fail("nobody noticed")
 
     def test_a_minority_of_the_old_guards_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(change_module, "majority", lambda count: max(1, count // 2))
+        def half(count: int) -> int:
+            return max(1, count // 2)
+
+        monkeypatch.setattr(change_module, "majority", half)
         self.condemn()
 
     def test_a_new_guard_begins_where_it_stands(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,12 +83,15 @@ class TestItCanFail:
         strict = Guard.seal
         honest = file_module._not_a_successor
 
+        def nothing_wrong(_older: object, _newer: object) -> str:
+            return ""
+
         def lax(self: Any, *told: Any) -> None:
             before = self._file.record
             strict(self, *told)
             after = self._file.record
             if before.sign_bytes is not None and after.hrs == before.hrs:
-                monkeypatch.setattr(file_module, "_not_a_successor", lambda *_: "")
+                monkeypatch.setattr(file_module, "_not_a_successor", nothing_wrong)
                 self._file.write(replace(after, sequence=after.sequence + 1, sign_bytes=before.sign_bytes))
                 monkeypatch.setattr(file_module, "_not_a_successor", honest)
 

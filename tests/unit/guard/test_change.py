@@ -267,7 +267,7 @@ class TestAGuardThroughIt:
     @pytest.fixture
     def setup(self, change: Change) -> Setup:
         found = Setup(replace(record(AT, precommit(5)), generation=change.before))
-        found.guard.write_marker = lambda *_: None
+        found.guard.write_marker = lambda _record, _previous, _members: None
         return found
 
     def ask(self, setup: Setup, sign_bytes: bytes, generation: GenerationId) -> object:
