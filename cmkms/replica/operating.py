@@ -5,7 +5,7 @@ Answers are plain values, fit for JSON; a request that makes no sense is answere
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cmkms.guard.change_plan import NoPlan, Plan, plan_change
 from cmkms.guard.claims import GuardClaim, GuardPhase
@@ -73,10 +73,11 @@ def _is_armed(claim: GuardClaim | None) -> bool:
 
 
 def _ids(members: object) -> tuple[str, ...] | None:
-    if not isinstance(members, list) or not 0 < len(members) <= _MAX_MEMBERS:
+    if not isinstance(members, list):
         return None
-    found = tuple(one for one in members if isinstance(one, str))
-    return found if len(found) == len(members) == len(set(found)) else None
+    told = cast("list[object]", members)
+    found = tuple(one for one in told if isinstance(one, str))
+    return found if 0 < len(found) <= _MAX_MEMBERS and len(found) == len(told) == len(set(found)) else None
 
 
 def _candidates(replica: Replica, chain: ReplicaChain) -> dict[str, Candidate]:

@@ -69,7 +69,7 @@ class Host:
         try:
             fuse = Fuse(self.disk, FUSE)
             self.guard = Guard(GUARD, GuardFile.open(self.disk, GUARD), fuse, CLOCKS, change=self.change)
-            self.guard.write_marker = lambda *_: self.disk.passes()
+            self.guard.write_marker = lambda _record, _previous, _members: self.disk.passes()
             self.guard.write_change = self._keep
         except Killed:
             self.died()
