@@ -82,6 +82,11 @@ class _Call:
     answers: int = 0
     withdrawn: bool = False
 
+    def arrive(self, waiter: Waiter) -> None:
+        """It reaches the replica, unless the node has hung up before."""
+        if not self.withdrawn:
+            self.process.chain.dispatch.submit(waiter)
+
     def answer(self, answer: Answer) -> None:
         host = self.process.host
         self.answers += 1
@@ -222,8 +227,7 @@ class Sentry:
         self._waiter = waiter = Waiter(asked.request, call.answer, hang_up=lambda: self._told_to_go(waiter))
         self._deadline = self.events.later(self.patience, self._broken)
         if not asked.swallowed:
-            dispatch = process.chain.dispatch
-            self.events.later(WIRE_SECONDS, lambda: process.run(lambda: dispatch.submit(waiter), call))
+            self.events.later(WIRE_SECONDS, lambda: process.run(lambda: call.arrive(waiter), call))
 
     def _answered(self, asked: Asked, waiter: Waiter, answer: Answer) -> None:
         if self._waiter is not waiter:
