@@ -169,14 +169,17 @@ class Blackouts:
 
     # ---------------------------------------------------------------------------------------------------- the power
 
-    async def cut_under_load(self, victims: Sequence[str]) -> None:
-        """Have them sign, and take the power of these replicas away in the middle of it. The node ends as well."""
+    async def cut_under_load(self, victims: Sequence[str], *, after: float = 0.0) -> None:
+        """Have them sign, and take the power of these replicas away in the middle of it. The node ends as well.
+
+        They sign for `after` seconds at least.
+        """
         load = asyncio.create_task(self.sign_on())
         before = self.witness.highest
         async with asyncio.timeout(PATIENCE):
             while self.witness.highest == before:  # noqa: ASYNC110 - an answer sets no event
                 await asyncio.sleep(0.005)
-        await asyncio.sleep(self.rng.uniform(0.0, _LONGEST_LOAD))
+        await asyncio.sleep(after + self.rng.uniform(0.0, _LONGEST_LOAD))
         await self.cut(victims)
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)

@@ -17,6 +17,8 @@ __all__ = ["SCENARIOS", "Scenario"]
 
 Scenario = Callable[[Blackouts], Awaitable[None]]
 
+_HEARTBEATS: Final = 0.5
+"""Seconds in which a replica is heard several times."""
 _ASKED_WITHIN: Final = 20.0
 """Seconds for two replicas to elect one of them and to ask both guards, on a machine that has other work."""
 _ANSWERED_WITHIN: Final = 0.2
@@ -72,9 +74,10 @@ async def at_a_liar(stage: Blackouts) -> None:
     """The first replica alone loses power, and comes back without what its drive said it had kept.
 
     The others remember more of it. It has to find itself accused, and to blow its fuse, before it is counted again.
+    They hear of a lease holder's own guard by its heartbeats only: what it signed since the last one they cannot know.
     """
     liar = stage.members[0]
-    await stage.cut_under_load([liar])
+    await stage.cut_under_load([liar], after=_HEARTBEATS)
     await stage.attach()
     await stage.restore([liar])
     deadline = time.monotonic() + PATIENCE
