@@ -243,7 +243,8 @@ class Blackouts:
                 replica.kill()
             case How.RUNNING:
                 pass
-        self.drives[victim].cut(rng)
+        # One that lies forgets all: of the last write alone nobody else may have heard.
+        self.drives[victim].cut(None if self.drives[victim].lies else rng)
         if how is How.RUNNING:
             time.sleep(rng.uniform(0.0, _BEFORE_THE_KILL))
         replica.kill()

@@ -63,6 +63,7 @@ class Drive:
     def __init__(self, folder: Path, home: Path, *, lies: bool = False) -> None:
         """`folder` is a new one's name, for what the drive is made of. Raises DriveError."""
         self.home = home
+        self.lies = lies
         self.cuts = 0
         self.unsynced_lost = 0
         self._platter = folder / "platter"
