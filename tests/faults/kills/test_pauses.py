@@ -72,6 +72,7 @@ async def test_the_lease_holder_sleeps_and_wakes_up(play: Play, pause: float) ->
     await play.nobody_was_harmed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", PAUSES)
 async def test_two_sleep_in_turn_each_waking_up_into_the_others_lease(play: Play, pause: float) -> None:
     await play.goes_on()
@@ -89,6 +90,7 @@ async def test_two_sleep_in_turn_each_waking_up_into_the_others_lease(play: Play
     await play.nobody_was_harmed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", PAUSES)
 async def test_while_two_sleep_nothing_is_signed_and_afterwards_it_is(play: Play, pause: float) -> None:
     await play.goes_on()
