@@ -205,7 +205,7 @@ class TestAReplicaThatLostItsGuard:
         (guard,) = (cluster.replica("node-2").home / "data").rglob("guard")
         guard.unlink()
         cluster.start("node-2")
-        await eventually(lambda: warnings(cluster.replica("node-2"), "is lost", "change of generation"), cluster.logs)
+        await eventually(lambda: warnings(cluster.replica("node-2"), "is lost", "cmkms cluster change"), cluster.logs)
         await in_a_state(cluster, "node-2", "refused")
         for member in ("node-0", "node-1"):
             (line,) = warnings(cluster.replica(member), "node-2", "does not count")
