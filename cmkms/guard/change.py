@@ -118,11 +118,8 @@ def next_change_step(
 
 def left_behind(change: Change, candidates: Iterable[Candidate]) -> list[str]:
     """Return the members of the new generation that are not known to be armed in it."""
-    armed = {
-        one.member_id
-        for one in candidates
-        if one.claim.phase is GuardPhase.ARMED and one.claim.generation == change.after
-    }
+    after = change.after
+    armed = {one.member_id for one in candidates if one.claim.answers_for(after)}
     return [member.id for member in change.members if member.id not in armed]
 
 
@@ -144,11 +141,12 @@ class _Look:
 
     def next(self) -> ChangeStep:
         own = self._mine.claim
-        if own.phase is GuardPhase.ARMED and own.generation == self._after:
+        if own.answers_for(self._after):
             return Armed()
-        if own.generation.number > self._after.number or self._is_sibling(GuardPhase.ARMED):
+        number = own.generation.number
+        if number > self._after.number or (own.phase is GuardPhase.ARMED and number == self._after.number):
             return Superseded()
-        if own.phase not in {GuardPhase.UNBOUND, GuardPhase.BOUND, GuardPhase.ARMED}:
+        if not _is_well(own):
             return Hold("the own guard is out of order")
         if self._may_join() and len(self._movers) >= majority(len(self._change.leaving)):
             return self._seal()
@@ -161,25 +159,17 @@ class _Look:
 
     def _has_moved(self, one: Candidate) -> bool:
         """Whether this guard of the old generation tells of the new one: it moved, or it joined under a seal."""
-        claim = one.claim
-        told = claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED} and claim.generation == self._after
-        return told and self._change.leaves(_member(one))
+        return one.claim.has_entered(self._after) and self._change.leaves(one.member)
 
     def _is_old(self, one: Candidate) -> bool:
         """Whether this guard answers for the old generation."""
-        claim = one.claim
-        told = claim.phase is GuardPhase.ARMED and claim.generation == self._before
-        return told and self._change.leaves(_member(one))
-
-    def _is_sibling(self, phase: GuardPhase) -> bool:
-        own = self._mine.claim
-        return own.phase is phase and own.generation.number == self._after.number and own.generation != self._after
+        return one.claim.answers_for(self._before) and self._change.leaves(one.member)
 
     def _may_join(self) -> bool:
         """Whether the own file is a member of the new generation, and free of a birth that others may count it for."""
         own = self._mine.claim
         in_birth = own.phase is GuardPhase.BOUND and own.generation.number == FIRST_GENERATION
-        return self._change.joins(_member(self._mine)) and not in_birth
+        return self._change.joins(self._mine.member) and not in_birth
 
     def _seal(self) -> Seal:
         told = [one.claim for one in self._movers]
@@ -207,9 +197,9 @@ class _Look:
         ]
         if late:
             return f"waiting for {_and(late)} to agree"
-        here = {_member(one): one for one in self._everyone if self._agrees(one)}
-        new = [member.id for member in self._change.members if member not in self._change.leaving]
-        gone = [member.id for member in self._change.members if member.id in new and member not in here]
+        here = {one.member: one for one in self._everyone if self._agrees(one)}
+        new = [member for member in self._change.members if not self._change.leaves(member)]
+        gone = [member.id for member in new if member not in here]
         if gone:
             return f"waiting for {_and(gone)}, whose guard is new and must be there"
         joining = sum(member in here for member in self._change.members)
@@ -224,10 +214,6 @@ class _Look:
         needed = majority(len(self._change.leaving))
         names = ", ".join(one.member_id for one in self._movers) or "none"
         return f"{len(self._movers)} of {needed} needed guards have left generation {self._before.number} ({names})"
-
-
-def _member(one: Candidate) -> Member:
-    return Member(one.member_id, one.identity, one.claim.nonce)
 
 
 def _is_well(claim: GuardClaim) -> bool:

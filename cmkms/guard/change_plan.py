@@ -90,7 +90,7 @@ class _Planning:
             return former
         if claim.key_hash != self._present.key_hash:
             return NoPlan(f"{member_id} has another consensus key for chain {self._present.chain_id}")
-        member = Member(member_id, one.identity, claim.nonce)
+        member = one.member
         if member == former:
             self.kept.append(member_id)
             return member
@@ -124,13 +124,7 @@ class _Planning:
     def _answers(self, member: Member) -> bool:
         """Whether this guard of the present generation is there, and armed in it."""
         one = self._candidates.get(member.id)
-        return (
-            one is not None
-            and one.identity == member.identity
-            and one.claim.nonce == member.nonce
-            and one.claim.phase is GuardPhase.ARMED
-            and one.claim.generation == self._present.generation
-        )
+        return one is not None and one.member == member and one.claim.answers_for(self._present.generation)
 
 
 def _not_fresh(one: Candidate) -> str:

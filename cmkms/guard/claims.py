@@ -103,6 +103,14 @@ class GuardClaim:
     agrees: bytes = b""
     reason: str = ""
 
+    def answers_for(self, generation: GenerationId) -> bool:
+        """Tell whether this guard answers accepts of that generation."""
+        return self.phase is GuardPhase.ARMED and self.generation == generation
+
+    def has_entered(self, generation: GenerationId) -> bool:
+        """Tell whether this guard is bound to that generation, answering for it or not yet."""
+        return self.phase in {GuardPhase.BOUND, GuardPhase.ARMED} and self.generation == generation
+
 
 def refused_claim(chain_id: str, key_hash: bytes, reason: str, agrees: bytes = b"") -> GuardClaim:
     """Return what a replica tells of a guard that it refuses to use; `reason` says what its operator has to do."""

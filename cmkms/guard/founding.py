@@ -39,6 +39,11 @@ class Candidate:
     identity: bytes
     claim: GuardClaim
 
+    @property
+    def member(self) -> Member:
+        """The member that it is, with the guard file that it has now."""
+        return Member(self.member_id, self.identity, self.claim.nonce)
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -323,7 +328,7 @@ class _Founding:
         return _and([f"{member} ({self._absent.get(member, 'not connected')})" for member in members])
 
     def _candidates(self) -> tuple[Member, ...]:
-        return tuple(Member(name, one.identity, one.claim.nonce) for name, one in sorted(self._here.items()))
+        return tuple(one.member for _, one in sorted(self._here.items()))
 
     def _candidate_generation(self) -> GenerationId:
         return self._generation_of(self._candidates())

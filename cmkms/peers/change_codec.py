@@ -18,7 +18,7 @@ from cmkms.peers.wire import (
     pack_member_id,
 )
 
-__all__ = ["encode_change", "read_change"]
+__all__ = ["MAX_GENERATION_MEMBERS", "encode_change", "read_change"]
 
 MAX_GENERATION_MEMBERS: Final = 16
 """As many as a peer list may name."""

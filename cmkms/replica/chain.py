@@ -139,9 +139,7 @@ class ReplicaChain:
         self.dispatch.on_forwarded = lambda result: around.observer.forwarded(self.chain_id, result)
         floor = opened.floor if isinstance(opened, UnarmedGuard) else None
         self._founding = Founding(self, around.members, neighbours, floor, around.log, place.refused)
-        self.changing: Final = Changing(
-            self, around.me, around.identity, neighbours, around.send, around.clock, around.log
-        )
+        self.changing: Final = Changing(self, neighbours, around.send, around.clock, around.log)
         self._begin_with_what_is_known()
 
     # ------------------------------------------------------------------------------------------------------- telling
@@ -309,9 +307,7 @@ class ReplicaChain:
         guard, marker = self.guard, self._place.marker
         record = guard.record if guard is not None else None
         if guard is not None and record is not None and record.armed and guard.members:
-            change = guard.change
-            previous = marker.previous if change is None and marker is not None else NO_GENERATION.hash
-            previous = previous if change is None else change.before.hash
+            previous = marker.previous if marker is not None else NO_GENERATION.hash
             self._ask_from_now_on(record.generation, previous, guard.members)
         elif marker is not None and (guard is None or guard.blown):
             # The own guard does not answer, but who the others are is known: they can be asked.

@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from cmkms.errors import DiskError
-from cmkms.guard.change import Armed, Change, Hold, Move, Seal, Superseded, left_behind, next_change_step
-from cmkms.guard.claims import GuardClaim, GuardPhase
+from cmkms.guard.change import Armed, Change, ChangeStep, Hold, Move, Seal, Superseded, left_behind, next_change_step
+from cmkms.guard.claims import GuardPhase
 from cmkms.guard.founding import Candidate
 from cmkms.guard.generation import Electorate, GenerationId
 from cmkms.guard.guard import Guard
@@ -48,8 +48,8 @@ class Subject(Protocol):
         ...
 
     @property
-    def claim(self) -> GuardClaim:
-        """What this replica tells of its guard."""
+    def candidate(self) -> Candidate:
+        """The own guard, as its claim tells of it."""
         ...
 
     @property
@@ -81,16 +81,12 @@ class Changing:
     def __init__(
         self,
         subject: Subject,
-        me: str,
-        identity: bytes,
         neighbours: Neighbours,
         send: Callable[[str, Message], bool],
         clock: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
         self._subject = subject
-        self._me = me
-        self._identity = identity
         self._neighbours = neighbours
         self._send = send
         self._clock = clock
@@ -109,11 +105,6 @@ class Changing:
         """Why the last change was forgotten before it began; empty while none was."""
 
     @property
-    def change(self) -> Change | None:
-        """The change that is known."""
-        return self._change
-
-    @property
     def under_way(self) -> bool:
         """Whether there is a change that this replica does not follow yet."""
         electorate = self._subject.electorate
@@ -127,7 +118,7 @@ class Changing:
     @property
     def left_behind(self) -> list[str]:
         """The members of the known change that are not known to be armed in it."""
-        return [] if self._change is None else left_behind(self._change, self._candidates().values())
+        return [] if self._change is None else left_behind(self._change, self._everyone())
 
     def propose(self, change: Change, *, driver: bool) -> str:
         """Take a change to heart; returns why not. The `driver` is the replica whose operator asked for it."""
@@ -149,7 +140,10 @@ class Changing:
         """Go on as far as the claims of the others allow; returns whether the own claim changed."""
         changed = False
         for _ in range(_MOST_STEPS):
-            if (change := self._change) is None or not (self.under_way or self._lags(change)) or not self._step(change):
+            change, after = self._change, self._after
+            if change is None or after is None or not (self.under_way or self._lags(change)):
+                break
+            if not self._step(change, after):
                 break
             changed = True
         return changed
@@ -157,15 +151,15 @@ class Changing:
     def tell(self) -> None:
         """Tell those of the change who do not follow it yet: of one that has begun, or that this replica drives."""
         change, now = self._change, self._clock()
-        if change is None or not (self._driver or self._has_begun(change)):
+        after = self._after
+        if change is None or after is None or not (self._driver or self._movers(after)):
             return
-        for one in self._neighbours:
-            claim = one.guards.get(self._subject.chain_id)
-            if claim is None or claim.agrees == change.after.hash or claim.generation.number >= change.after.number:
+        for member, one in self._neighbours.candidates(self._subject.chain_id).items():
+            if one.claim.agrees == after.hash or one.claim.generation.number >= after.number:
                 continue
-            if now >= self._due.get(one.member, now):
-                self._due[one.member] = now + (TELL_AGAIN_SECONDS if self._driver else REMIND_SECONDS)
-                self._send(one.member, Propose(change))
+            if now >= self._due.get(member, now):
+                self._due[member] = now + (TELL_AGAIN_SECONDS if self._driver else REMIND_SECONDS)
+                self._send(member, Propose(change))
 
     def peer_up(self, member: str) -> None:
         """A replica is there (again): it is told at once."""
@@ -179,58 +173,46 @@ class Changing:
 
     def _objection(self, change: Change) -> str:
         """Say why this change is not for us, or not now."""
-        claim, electorate = self._subject.claim, self._subject.electorate
+        claim, electorate = self._subject.candidate.claim, self._subject.electorate
         if (change.chain_id, change.key_hash) != (self._subject.chain_id, claim.key_hash):
             return "it is of another chain or key"
         newest = max(claim.generation.number, electorate.generation.number if electorate is not None else 0)
-        after, movers = change.after, self._movers(change)
+        after = change.after
+        movers = self._movers(after)
         if after.number < newest or (after.number == newest and not movers):
             return f"generation {after.number} is over, or was begun with other members"
         if not movers and electorate is not None and change.before != electorate.generation:
             return f"it does not follow generation {electorate.generation.number}, which is in force"
-        known = self._change
-        if known is None or not self.under_way or change.number > known.number or movers > self._movers(known):
+        known, theirs = self._change, self._after
+        if known is None or theirs is None or not self.under_way:
+            return ""
+        if after.number > theirs.number or movers > self._movers(theirs):
             return ""
         return f"another change is under way, to {_ids(known)}"
 
-    def _has_begun(self, change: Change) -> bool:
-        """Whether any guard is known to have moved."""
-        return self._movers(change) > 0
+    def _movers(self, after: GenerationId) -> int:
+        """How many guards are known to have entered the new generation: with the first, the change has begun."""
+        return sum(one.claim.has_entered(after) for one in self._everyone())
 
-    def _movers(self, change: Change) -> int:
-        """How many guards are known to have entered the new generation."""
-        after = change.after
-        return sum(
-            one.claim.generation == after and one.claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}
-            for one in self._candidates().values()
-        )
+    def _everyone(self) -> tuple[Candidate, ...]:
+        return (self._subject.candidate, *self._neighbours.candidates(self._subject.chain_id).values())
 
-    def _candidates(self) -> dict[str, Candidate]:
-        found = {
-            one.member: Candidate(one.member, one.identity, claim)
-            for one in self._neighbours
-            if (claim := one.guards.get(self._subject.chain_id)) is not None
-        }
-        found[self._me] = Candidate(self._me, self._identity, self._subject.claim)
-        return found
-
-    def _step(self, change: Change) -> bool:
+    def _step(self, change: Change, after: GenerationId) -> bool:
         """Take one step; returns whether another may follow."""
-        if self.under_way and not self._has_begun(change) and self._clock() - self._since > FORGET_SECONDS:
+        if self.under_way and not self._movers(after) and self._clock() - self._since > FORGET_SECONDS:
             self._forget()
             return True
         agreed = self.under_way and self._hold_still()
-        everyone = self._candidates()
-        mine = everyone.pop(self._me)
+        mine, others = self._subject.candidate, self._neighbours.candidates(self._subject.chain_id)
         holder, _ = self._neighbours.holder()
-        step = next_change_step(change, mine, everyone, agreed=self._agreed, holder=holder)
+        step = next_change_step(change, mine, others, agreed=self._agreed, holder=holder)
         try:
-            return self._take(change, step) or agreed
+            return self._take(change, after, step) or agreed
         except DiskError as error:
             self.why = str(error)
             return agreed
 
-    def _take(self, change: Change, step: object) -> bool:
+    def _take(self, change: Change, after: GenerationId, step: ChangeStep) -> bool:
         guard, chain = self._subject.guard, self._subject.chain_id
         match step:
             case Move() if guard is not None:
@@ -240,7 +222,7 @@ class Changing:
             case Seal(hrs=hrs, accepted_at=accepted_at) if guard is not None:
                 guard.seal(change, hrs, accepted_at)
                 guard.arm_sealed()
-                self._log.warning("this guard answers for", chain=chain, generation=str(change.after), sealed=str(hrs))
+                self._log.warning("this guard answers for", chain=chain, generation=str(after), sealed=str(hrs))
                 if self.under_way:
                     self._follow(change)
                 return True
@@ -252,7 +234,7 @@ class Changing:
             case Hold(why=why):
                 if self.under_way:
                     self.why = why
-                    if self._is_in_force(change):
+                    if self._is_in_force(after):
                         self._follow(change)
             case _:
                 pass
@@ -260,18 +242,12 @@ class Changing:
 
     def _lags(self, change: Change) -> bool:
         """Whether the change is followed already, and the own guard has yet to be sealed and armed for it."""
-        own = self._subject.claim
-        member = (self._me, self._identity, own.nonce)
-        return own.phase in {GuardPhase.UNBOUND, GuardPhase.BOUND} and member in {
-            (one.id, one.identity, one.nonce) for one in change.members
-        }
+        own = self._subject.candidate
+        return own.claim.phase in {GuardPhase.UNBOUND, GuardPhase.BOUND} and change.joins(own.member)
 
-    def _is_in_force(self, change: Change) -> bool:
+    def _is_in_force(self, after: GenerationId) -> bool:
         """Whether a member answers for the new generation: then the old one has no majority any more."""
-        return any(
-            one.claim.phase is GuardPhase.ARMED and one.claim.generation == change.after
-            for one in self._candidates().values()
-        )
+        return any(one.claim.answers_for(after) for one in self._everyone())
 
     def _hold_still(self) -> bool:
         """Begin nothing new, and agree once what was under way is finished; returns whether that is so just now."""

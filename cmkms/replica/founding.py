@@ -97,13 +97,8 @@ class Founding:
 
     def _next(self, guard: Guard) -> FoundingStep:
         chain_id = self._unborn.chain_id
-        others = {
-            one.member: Candidate(one.member, one.identity, claim)
-            for one in self._neighbours
-            if (claim := one.guards.get(chain_id)) is not None
-        }
-        mine, absent = self._unborn.candidate, self._neighbours.absent()
-        return next_step(chain_id, self._members, mine, others, known=guard.members, absent=absent)
+        others, absent = self._neighbours.candidates(chain_id), self._neighbours.absent()
+        return next_step(chain_id, self._members, self._unborn.candidate, others, known=guard.members, absent=absent)
 
     def _take(self, guard: Guard, step: FoundingStep) -> bool:
         """Take one step; returns whether the own claim changed, and another step may follow."""

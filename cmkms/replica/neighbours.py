@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cmkms.cluster.coordination import Coordination
-from cmkms.guard.claims import GuardClaim, GuardPhase
-from cmkms.guard.generation import Electorate, GenerationId
+from cmkms.guard.claims import GuardClaim
+from cmkms.guard.founding import Candidate
+from cmkms.guard.generation import Electorate
 from cmkms.peers.messages import Hello, Status
 from cmkms.signing import Here, Nowhere, Route, Through
 
@@ -82,18 +83,26 @@ class Neighbours:
         """Whether this replica hears no majority: others may be able to serve its node."""
         return self.heard <= len(self.members) // 2
 
+    def candidates(self, chain_id: str) -> dict[str, Candidate]:
+        """Return the connected replicas' guards of a chain, as their replicas tell of them."""
+        return {
+            one.member: Candidate(one.member, one.identity, claim)
+            for one in self._connected.values()
+            if (claim := one.guards.get(chain_id)) is not None
+        }
+
     def answering(self, guards: Electorate, mine: GuardClaim) -> int:
         """How many guards of a generation would answer now, by their replicas' word; `mine` is the own claim."""
         now = self.clock()
         ids = {member.id for member in guards.members}
-        count = int(self.me in ids and _answers(mine, guards.generation))
+        count = int(self.me in ids and mine.answers_for(guards.generation))
         for one in self._connected.values():
             claim = one.guards.get(guards.chain_id)
             count += (
                 one.member in ids
                 and claim is not None
                 and now - one.heard <= self.quiet
-                and _answers(claim, guards.generation)
+                and claim.answers_for(guards.generation)
             )
         return count
 
@@ -148,10 +157,6 @@ class Neighbours:
             elif holder in status.hears:
                 found = Through(one.member, holder, status.term)
         return found
-
-
-def _answers(claim: GuardClaim, generation: GenerationId) -> bool:
-    return claim.phase is GuardPhase.ARMED and claim.generation == generation
 
 
 def differences(hello: Hello, ours: Mapping[str, bytes]) -> tuple[str, ...]:

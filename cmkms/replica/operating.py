@@ -5,19 +5,16 @@ Answers are plain values, fit for JSON; a request that makes no sense is answere
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from cmkms.guard.change_plan import NoPlan, Plan, plan_change
 from cmkms.guard.claims import GuardClaim, GuardPhase
 from cmkms.guard.founding import Candidate
-from cmkms.guard.hrs import HRS
+from cmkms.peers.change_codec import MAX_GENERATION_MEMBERS
 from cmkms.replica.chain import ReplicaChain
 from cmkms.replica.member import Replica
 
 __all__ = ["operate"]
-
-_MAX_MEMBERS: Final = 16
-"""As many as a peer list may name."""
 
 Answer = dict[str, Any]
 
@@ -52,7 +49,8 @@ def operate(replica: Replica, request: dict[str, Any]) -> Answer:
 def _plan(replica: Replica, chain: ReplicaChain, members: object) -> Plan | str:
     """Return the plan, or why there is none."""
     if chain.electorate is None:
-        armed = [one.member for one in replica.neighbours if _is_armed(one.guards.get(chain.chain_id))]
+        others = replica.neighbours.candidates(chain.chain_id)
+        armed = [member for member, one in others.items() if one.claim.phase is GuardPhase.ARMED]
         if armed:
             return f"this replica is no member yet, and cannot tell who is: run this on {' or '.join(armed)}"
         return f"the guards of chain {chain.chain_id} are not born yet: {chain.waiting_for}"
@@ -68,26 +66,16 @@ def _plan(replica: Replica, chain: ReplicaChain, members: object) -> Plan | str:
     return plan.why if isinstance(plan, NoPlan) else plan
 
 
-def _is_armed(claim: GuardClaim | None) -> bool:
-    return claim is not None and claim.phase is GuardPhase.ARMED
-
-
 def _ids(members: object) -> tuple[str, ...] | None:
     if not isinstance(members, list):
         return None
     told = cast("list[object]", members)
     found = tuple(one for one in told if isinstance(one, str))
-    return found if 0 < len(found) <= _MAX_MEMBERS and len(found) == len(told) == len(set(found)) else None
+    return found if 0 < len(found) <= MAX_GENERATION_MEMBERS and len(found) == len(told) == len(set(found)) else None
 
 
 def _candidates(replica: Replica, chain: ReplicaChain) -> dict[str, Candidate]:
-    found = {
-        one.member: Candidate(one.member, one.identity, claim)
-        for one in replica.neighbours
-        if (claim := one.guards.get(chain.chain_id)) is not None
-    }
-    found[replica.neighbours.me] = chain.candidate
-    return found
+    return replica.neighbours.candidates(chain.chain_id) | {replica.neighbours.me: chain.candidate}
 
 
 def _shown(chain: ReplicaChain, plan: Plan) -> Answer:
@@ -126,8 +114,7 @@ def _progress(replica: Replica, chain: ReplicaChain) -> Answer:
 
 
 def _words(claim: GuardClaim) -> str:
-    at: HRS = claim.hrs
-    return f"{claim.phase.name.lower()}, generation {claim.generation.number}, at {at}"
+    return f"{claim.phase.name.lower()}, generation {claim.generation.number}, at {claim.hrs}"
 
 
 def _refused(why: str) -> Answer:
