@@ -313,6 +313,9 @@ class MajorityQuorum:
                 self._refusals[member] = f"refuses: {because.value}{': ' if refused.detail else ''}{refused.detail}"
                 return
             case verdict:
+                # It may have accepted, or held a variant, and gone on since: it will never help this ballot again.
+                ballot.accepted.discard(member)
+                ballot.holds.pop(member, None)
                 ballot.against[member] = verdict
         del self._by_rpc[ballot.questions.pop(member)]
         self._refusals.pop(member, None)
@@ -396,7 +399,10 @@ class MajorityQuorum:
             self._again = self._timer(ASK_AGAIN_SECONDS, self._ask_again)
 
     def _ask_again(self) -> None:
-        """Ask those again who have said nothing, or not now. Repeats cost a guard nothing: it knows its answer."""
+        """Ask all again whose word is not final. Repeats cost a guard nothing: it knows its answer.
+
+        Who accepted is asked, too: it may have gone on since, and then nobody waits for its majority in vain.
+        """
         self._again = None
         if self._term is None:
             return
@@ -407,8 +413,7 @@ class MajorityQuorum:
         for ballot in tuple(self._ballots.values()):
             if ballot.begun:
                 for member in self._order:
-                    said = member in ballot.accepted or member in ballot.holds or member in ballot.against
-                    if not said and member not in self._away:
+                    if member not in ballot.against and member not in self._away:
                         self._ask(ballot, member)
         if self._ballots or not self._may_write:
             self._ask_again_later()

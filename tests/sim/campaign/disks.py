@@ -169,8 +169,9 @@ def _others_know_better(world: World, name: str) -> bool:
 
 
 def _must_be_found(world: World, name: str) -> None:
+    """By the others, who blow its fuse; or by its own start, where the image is of a generation that it left."""
     process = world.process_of(name)
-    if process is not None and process.chain.phase is not GuardPhase.FUSED:
+    if process is not None and process.chain.phase not in {GuardPhase.FUSED, GuardPhase.REFUSED}:
         world.cluster.judge.condemn(f"nobody has noticed that the guard of {name} was rolled back")
 
 

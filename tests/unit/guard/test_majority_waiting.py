@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from cmkms.guard.decide import Held, Refused, RefusedBecause
+from cmkms.guard.decide import Held, Refused, RefusedBecause, Regression, Verdict
 from cmkms.guard.quorum import Granted
 from cmkms.guard.rpc import Outranked, Peek
 from cmkms.privval import SignBytesError
@@ -69,13 +69,31 @@ class TestRefusedForNow:
         board.run()
         assert outcomes == [Granted(ASKED)]
 
-    def test_asking_again_asks_only_those_who_have_not_said(self, board: Board) -> None:
+    def test_asking_again_asks_only_those_whose_word_is_not_final(self, board: Board) -> None:
         board.propose(ASKED)
-        board.say(ME, ACCEPTED)
+        board.say(ME, Regression(hrs(9)))
         board.say("node-1", Refused(RefusedBecause.PAUSED))
         board.sent.clear()
         board.clock.advance(1)
         assert {one.to for one in board.accepts} == set(OTHERS)
+
+    @pytest.mark.parametrize("first", [ACCEPTED, Held(precommit(5, at=1))], ids=["accepted", "held another variant"])
+    def test_a_guard_that_has_gone_on_since_is_waited_for_no_more(self, board: Board, first: Verdict) -> None:
+        """A lagging node would wait for a majority that nobody can make any more: found by the simulation."""
+        outcomes = board.propose(ASKED)
+        board.say("node-1", first)
+        board.say(ME, Regression(hrs(9)))
+        assert outcomes == []
+        board.clock.advance(1)
+        board.say("node-1", Regression(hrs(9)))
+        assert outcomes == [Regression(hrs(9))]
+
+    def test_a_guard_that_says_the_same_again_counts_once(self, board: Board) -> None:
+        outcomes = board.propose(ASKED)
+        for _ in range(3):
+            board.say("node-1", ACCEPTED)
+            board.clock.advance(1)
+        assert outcomes == []
 
     def test_asking_again_asks_for_what_is_asked_for_now(self, board: Board) -> None:
         theirs = precommit(5, at=1)
