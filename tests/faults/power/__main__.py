@@ -79,8 +79,9 @@ def _why_not(folder: Path) -> str:
 
 
 async def _play(given: argparse.Namespace, folder: Path) -> Tally:
-    async with Blackouts(folder, given.replicas, given.seed, lying=given.lying) as stage:
-        if given.without_sync:
+    broken = given.without_sync
+    async with Blackouts(folder, given.replicas, given.seed, lying=given.lying, nothing_survives=broken) as stage:
+        if broken:
             for member in stage.members:
                 stage.cluster.kill(member)
                 stage.cluster.replica(member).program = (sys.executable, str(_WITHOUT_SYNC))

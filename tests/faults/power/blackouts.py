@@ -76,8 +76,12 @@ class Tally:
 class Blackouts:
     """One cluster under cuts of power. `lying` are replicas whose drives only say that they flush."""
 
-    def __init__(self, folder: Path, replicas: int, seed: int, *, lying: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, replicas: int, seed: int, *, lying: Sequence[str] = (), nothing_survives: bool = False
+    ) -> None:
+        """With `nothing_survives` a cut takes all that was not flushed, where else chance lets some of it through."""
         self.tally = Tally()
+        self._nothing_survives = nothing_survives
         self.witness = Witness(CHAIN)
         self.rng = random.Random(seed)
         self._address = f"unix://{folder / 'node'}"
@@ -205,6 +209,11 @@ class Blackouts:
         path = self.drives[member].home / "data" / CHAIN / "guard"
         return read_watermark(path.read_bytes()) if path.exists() else None
 
+    def knows_all(self, member: str) -> bool:
+        """Whether a guard's file stands at or above all that was released."""
+        mark = self.watermark(member)
+        return mark is not None and mark.hrs >= self.witness.highest
+
     def fuse_is_blown(self, member: str) -> bool:
         """Whether the marker of a blown fuse lies in a home."""
         return (self.drives[member].home / "data" / CHAIN / "fuse.json").exists()
@@ -244,7 +253,8 @@ class Blackouts:
             case How.RUNNING:
                 pass
         # One that lies forgets all: of the last write alone nobody else may have heard.
-        self.drives[victim].cut(None if self.drives[victim].lies else rng)
+        drive = self.drives[victim]
+        drive.cut(None if drive.lies or self._nothing_survives else rng)
         if how is How.RUNNING:
             time.sleep(rng.uniform(0.0, _BEFORE_THE_KILL))
         replica.kill()
