@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cmkms.cli.confirm import confirm_chain
 from cmkms.cli.options import HomeDir, OnlyChain
 
 __all__ = ["birth"]
@@ -33,7 +34,6 @@ def birth(
     while others are armed is lost to them. Run it on every replica that is told to, then start them all.
     """
     from cmkms.cli.offline import load_one_chain
-    from cmkms.errors import OperatorError
     from cmkms.guard.disk import PosixDisk
     from cmkms.guard.inspection import inspect_guard
     from cmkms.guard.offline import restart_birth
@@ -49,9 +49,7 @@ def birth(
     typer.echo(f"guard     {report.state}, {report.path}", err=True)
     typer.echo(f"replicas  {', '.join(site.members)}", err=True)
     typer.echo("Go on only if no replica's guard is armed: `cmkms guard show` tells on each of them.", err=True)
-    typed = confirm if confirm is not None else typer.prompt("Type the chain id to go on", err=True)
-    if typed != site.chain_id:
-        raise OperatorError(f"{typed!r} is not {site.chain_id!r}; nothing was changed")
+    confirm_chain(site.chain_id, confirm, "set this replica's unarmed guard aside")
     aside = restart_birth(site, PosixDisk())
     typer.echo(f"{site.chain_id}: the unarmed guard was set aside as {aside.name}; the next start makes a new one")
     if not site.alone:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from cmkms.cli.confirm import confirm_chain
 from cmkms.cli.options import Chain, HomeDir, MaybeChain, Output, OutputFormat
 from cmkms.cli.reporting import EXIT_FAILED, printable
 
@@ -164,17 +165,9 @@ def replace(
         raise OperatorError("say how far the key has signed: either --from-state FILE or --above HEIGHT")
     plan = plan_replacement(site, from_state if from_state is not None else above or 0)
     _show_plan(chain, plan)
-    _confirm(chain, confirm)
+    confirm_chain(chain, confirm, "replace its guard")
     record = replace_guard(site, PosixDisk(), plan)
     typer.echo(f"{chain}: a new guard, generation {record.generation.number}, sealed at {record.hrs}; the old is kept")
-
-
-def _confirm(chain: str, given: str | None) -> None:
-    from cmkms.errors import OperatorError
-
-    typed = given if given is not None else typer.prompt("Type the chain id to go on", err=True)
-    if typed != chain:
-        raise OperatorError(f"{typed!r} is not {chain!r}; nothing was changed")
 
 
 def _give_up(site: GuardSite, confirm: str | None) -> None:
@@ -192,7 +185,7 @@ def _give_up(site: GuardSite, confirm: str | None) -> None:
     if not report.problems:
         typer.echo("It looks sound. Give it up only if you know better: until the change of generation,", err=True)
         typer.echo("the others sign without it, and one more that fails stops them.", err=True)
-    _confirm(chain, confirm)
+    confirm_chain(chain, confirm, "give this replica's guard up")
     kept = give_up_guard(site, PosixDisk())
     for path in kept:
         typer.echo(f"kept: {path}")
