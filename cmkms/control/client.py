@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from cmkms.control.address import short_name
 from cmkms.control.lines import Fields, encode_line, parse_line
 from cmkms.errors import OperatorError, UnavailableError
 
@@ -40,16 +41,11 @@ def control(path: Path, request: Fields) -> Fields:
 
 
 def _exchange(path: Path, line: bytes) -> bytes:
-    # By the directory's descriptor: sockaddr_un holds 107 bytes, a home's path may be longer.
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(TIMEOUT_SECONDS)
-            sock.connect(f"/proc/self/fd/{directory}/{path.name}")
-            sock.sendall(line)
-            return _read(sock)
-    finally:
-        os.close(directory)
+    with short_name(path) as name, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(TIMEOUT_SECONDS)
+        sock.connect(name)
+        sock.sendall(line)
+        return _read(sock)
 
 
 def _read(sock: socket.socket) -> bytes:

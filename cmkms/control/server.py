@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from cmkms.control.address import short_name
 from cmkms.control.lines import Fields, encode_line, parse_line
 
 __all__ = ["MAX_LINE_BYTES", "ControlServer"]
@@ -81,15 +82,11 @@ class ControlServer:
 
 
 def _bind(sock: socket.socket, path: Path) -> None:
-    """Bind to a path of any length: sockaddr_un holds 107 bytes, a directory's descriptor is short."""
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
+    with short_name(path) as name:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-        sock.bind(f"/proc/self/fd/{directory}/{path.name}")
+        sock.bind(name)
         path.chmod(0o600)
-    finally:
-        os.close(directory)
 
 
 def _is_owner(sock: socket.socket) -> bool:

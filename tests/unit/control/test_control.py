@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cmkms.control.address import short_name
 from cmkms.control.client import control
 from cmkms.control.server import MAX_CONNECTIONS, MAX_LINE_BYTES, ControlServer
 from cmkms.errors import OperatorError, UnavailableError
@@ -85,6 +86,22 @@ async def test_a_path_longer_than_a_socket_address_holds(tmp_path: Path) -> None
     await one.server.start()
     assert (await one.ask({}))["ok"] is True
     await one.server.stop()
+
+
+def test_a_short_name_keeps_no_descriptor_whatever_happens_under_it(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    names: list[str] = []
+
+    def fail_under_it() -> None:
+        with short_name(folder / "@control") as name:
+            names.append(name)
+            assert Path(name).parent.samefile(folder)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail_under_it()
+    assert not Path(names[0]).parent.exists()
 
 
 @pytest.mark.parametrize("line", [b"\n", b"[]\n", b"{\n", b'"x"\n', b"\xff\n", b"[" * 5000 + b"\n"])
