@@ -7,15 +7,17 @@ signer on the same machine can be faster; how far one is from it is what its own
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import select
+import signal
 import socket
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -63,11 +65,27 @@ class Slots:
             os.fdatasync(self._descriptor)
 
 
+def until_hung_up(work: Callable[..., None], *arguments: object) -> None:
+    """Do a process' work until somebody hangs up: the end of a round. Who still waits for an answer says so itself."""
+    # Whoever runs the benchmark ends it; it ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(ConnectionError):
+        work(*arguments)
+
+
+def some_of(sock: socket.socket) -> bytes:
+    """Return what has come. Raises ConnectionError where nothing comes any more."""
+    data = sock.recv(MAX_BYTES)
+    if not data:
+        raise ConnectionResetError("it hung up")
+    return data
+
+
 def follow(listener: socket.socket, path: Path, sync: bool) -> None:
     """Write and answer whatever comes."""
     slots = Slots(path, sync=sync)
     leader = without_delay(listener.accept()[0])
-    while leader.recv(MAX_BYTES):
+    while some_of(leader):
         slots.write()
         leader.sendall(bytes(ANSWER_BYTES))
 
@@ -79,14 +97,14 @@ def lead(listener: socket.socket, others: Sequence[tuple[str, int]], path: Path,
     answered = [0] * len(peers)
     node = without_delay(listener.accept()[0])
     number = 0
-    while request := node.recv(MAX_BYTES):
+    while request := some_of(node):
         number += 1
         for peer in peers:
             peer.sendall(bytes(ACCEPT_BYTES))
         slots.write()
         while max(answered) < number * ANSWER_BYTES:
             for peer in select.select(peers, [], [])[0]:
-                answered[peers.index(peer)] += len(peer.recv(MAX_BYTES))
+                answered[peers.index(peer)] += len(some_of(peer))
         node.sendall(request)
 
 
@@ -97,12 +115,11 @@ def measure(count: int, *, sync: bool) -> Distribution:
         listeners = [listening() for _ in range(3)]
         addresses = [one.getsockname() for one in listeners]
         processes = [
-            fork.Process(target=follow, args=(one, Path(folder) / str(number), sync), daemon=True)
+            fork.Process(target=until_hung_up, args=(follow, one, Path(folder) / str(number), sync), daemon=True)
             for number, one in enumerate(listeners[1:])
         ]
-        processes.append(
-            fork.Process(target=lead, args=(listeners[0], addresses[1:], Path(folder) / "leader", sync), daemon=True)
-        )
+        leading = (lead, listeners[0], addresses[1:], Path(folder) / "leader", sync)
+        processes.append(fork.Process(target=until_hung_up, args=leading, daemon=True))
         for process in processes:
             process.start()
         try:
@@ -117,10 +134,10 @@ def measure(count: int, *, sync: bool) -> Distribution:
 
 
 def ask(node: socket.socket) -> float:
-    """Ask once; returns the seconds until the answer was there."""
+    """Ask once; returns the seconds until the answer was there. Raises ConnectionError where none comes."""
     began = time.perf_counter()
     node.sendall(bytes(REQUEST_BYTES))
-    node.recv(MAX_BYTES)
+    some_of(node)
     return time.perf_counter() - began
 
 
