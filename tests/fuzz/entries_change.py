@@ -10,7 +10,6 @@ import contextlib
 import functools
 import json
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from cmkms.guard.change import Change
 from cmkms.guard.change_file import change_path, last_change, parse_change, read_change, render_change
 from cmkms.guard.generation import NO_GENERATION, Member
 from cmkms.replica.operating import operate
+from tests.fuzz.listening import saying
 from tests.fuzz.scratch import laid, site
 from tests.sim.cluster.cluster import Cluster
 from tests.unit.guard.world import CHAIN, IDENTITY, KEY_HASH, NONCE, hrs, prevote
@@ -149,26 +149,14 @@ def control_answer_corpus() -> Sequence[bytes]:
 def control_answer(data: bytes) -> str:
     """What a command is told by whoever listens where its replica should."""
     path = site().home.path / "answer.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        listener.settimeout(5)
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(data)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    try:
+        with saying(data, listener):
             control(path, {"do": "progress"})
-        except CmkmsError as error:
-            str(error)
-            raise
-        finally:
-            thread.join()
-            path.unlink()
+    except CmkmsError as error:
+        str(error)
+        raise
+    finally:
+        path.unlink()
     return "done"

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import socket
-import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from cmkms.errors import CmkmsError, UnavailableError
 from cmkms.http.app import create_app
 from cmkms.http.schema import ErrorBody, StatusBody, status_json
 from cmkms.telemetry.metrics import MeasuredChain, Metrics
+from tests.fuzz.listening import saying
 from tests.fuzz.scratch import laid, site
 from tests.http.conftest import ADDRESS, node_status
 from tests.unit.config.test_load import GOOD, TWO_CHAINS
@@ -245,25 +245,13 @@ def answer_corpus() -> Sequence[bytes]:
 
 def answer(data: bytes) -> str:
     """The answer of whoever listens where a replica should."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(5)
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(data)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
+    listener = socket.create_server(("127.0.0.1", 0))
+    try:
+        with saying(data, listener):
             ask(HostPort("127.0.0.1", listener.getsockname()[1]))
-        except UnavailableError as error:
-            _told(error)
-            raise
-        finally:
-            thread.join()
+    except UnavailableError as error:
+        _told(error)
+        raise
     return "a status"
 
 

@@ -7,7 +7,6 @@ done by the command line. Every test ends with the verdict of the chain.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable
 from threading import Thread
@@ -15,7 +14,8 @@ from threading import Thread
 import pytest
 
 from cmkms.harness.signer_cluster import CmkmsCluster
-from cmkms.harness.signer_process import SignerProcessError, run_cmkms
+from cmkms.harness.signer_process import SignerProcessError
+from tests.faults.cluster.changes import all_armed, all_connected, change, lose
 from tests.realnode.binaries import COMETBFT_0_38, COMETBFT_0_40, Program
 from tests.realnode.clusters import MakeClusterChain
 from tests.realnode.node import Transport
@@ -34,25 +34,12 @@ _STEPS = ("a change of generation", "this guard left its generation", "this guar
 """What a replica's log says at each step of a change."""
 
 
-def lose(cluster: CmkmsCluster, member: str) -> None:
+def lose_and_restart(cluster: CmkmsCluster, member: str) -> None:
     """Stop it, take its guard away, start it again."""
-    replica = cluster.replica(member)
     cluster.terminate(member)
-    shutil.rmtree(replica.guard_file.parent)
-    shutil.rmtree(replica.home / "priv" / "born")
+    lose(cluster, member)
     cluster.start(member)
     wait_for(lambda: all_connected(cluster), cluster)
-
-
-def all_connected(cluster: CmkmsCluster) -> bool:
-    statuses = cluster.statuses().values()
-    everyone = len(statuses) == len(cluster.members)
-    return everyone and all(peer.connected for status in statuses for peer in status.peers)
-
-
-def all_armed(cluster: CmkmsCluster) -> bool:
-    states = [status.chains[0].guard_state for status in cluster.statuses().values()]
-    return states == ["armed"] * len(cluster.members)
 
 
 def wait_for(holds: Callable[[], bool], cluster: CmkmsCluster, seconds: float = _BACK) -> None:
@@ -60,10 +47,6 @@ def wait_for(holds: Callable[[], bool], cluster: CmkmsCluster, seconds: float = 
     while not holds():
         assert time.monotonic() < deadline, cluster.logs()
         time.sleep(0.05)
-
-
-def change(cluster: CmkmsCluster, member: str) -> str:
-    return run_cmkms("cluster", "change", "--home", str(cluster.replica(member).home), "--yes")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +63,7 @@ def test_planned_changes_lose_no_round(
     cluster = chain.cluster
     chain.start(height=5)
     for victim in cluster.members:
-        lose(cluster, victim)
+        lose_and_restart(cluster, victim)
         assert "the node misses nothing" in change(cluster, cluster.others(victim)[0])
         assert all_armed(cluster)
         chain.grow(5)
@@ -97,7 +80,7 @@ def test_interrupted_at_any_step_a_change_is_finished_and_the_chain_goes_on(
     cluster = chain.cluster
     chain.start(height=5)
     victim = cluster.others(chain.holder())[0]
-    lose(cluster, victim)
+    lose_and_restart(cluster, victim)
     driver = chain.holder()
     command = Thread(target=_change_or_not, args=(cluster, driver))
     command.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import shutil
 from collections.abc import AsyncIterator
 from typing import Final, Self
 
@@ -17,9 +16,10 @@ import pytest
 from cmkms.harness.node import SimulatedNode
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster
-from cmkms.harness.signer_process import SignerProcessError, run_cmkms
+from cmkms.harness.signer_process import SignerProcessError
+from tests.faults.cluster.changes import all_armed, all_connected, change, lose
 from tests.faults.cluster.contradictions import Asked, play
-from tests.faults.cluster.replicas import CHAIN, READY, eventually
+from tests.faults.cluster.replicas import READY, eventually
 
 ROUNDS: Final = 4
 
@@ -52,39 +52,16 @@ class Asking:
         await eventually(lambda: self.signed >= enough, cluster.logs)
 
 
-def lose(cluster: CmkmsCluster, member: str) -> None:
-    """The disk with its guard is gone, and what told of it; identity and key are there again."""
-    replica = cluster.replica(member)
-    assert not replica.alive
-    shutil.rmtree(replica.guard_file.parent)
-    shutil.rmtree(replica.home / "priv" / "born")
+async def run_change(cluster: CmkmsCluster, member: str, *arguments: str) -> str:
+    return await asyncio.to_thread(change, cluster, member, *arguments)
 
 
-async def change(cluster: CmkmsCluster, member: str, *arguments: str) -> str:
-    """`cmkms cluster change` on one replica; what it says. Raises SignerProcessError."""
-    home = str(cluster.replica(member).home)
-    return await asyncio.to_thread(run_cmkms, "cluster", "change", "--home", home, "--yes", *arguments, CHAIN)
+async def wait_connected(cluster: CmkmsCluster) -> None:
+    await eventually(lambda: all_connected(cluster), cluster.logs, READY)
 
 
-async def all_connected(cluster: CmkmsCluster, member: str) -> None:
-    """Every replica is up, and this one sees them all."""
-
-    def connected() -> bool:
-        statuses = cluster.statuses()
-        here = statuses.get(member)
-        everyone = len(statuses) == len(cluster.members)
-        return everyone and here is not None and all(one.connected for one in here.peers)
-
-    await eventually(connected, cluster.logs, READY)
-
-
-def armed_in(cluster: CmkmsCluster) -> dict[str, str]:
-    """How each replica's guard is."""
-    return {member: status.chains[0].guard_state for member, status in cluster.statuses().items()}
-
-
-async def all_armed(cluster: CmkmsCluster) -> None:
-    await eventually(lambda: set(armed_in(cluster).values()) == {"armed"} and cluster.ready(), cluster.logs, READY)
+async def wait_armed(cluster: CmkmsCluster) -> None:
+    await eventually(lambda: all_armed(cluster) and cluster.ready(), cluster.logs, READY)
 
 
 async def test_a_lost_guard_becomes_a_member_again_while_the_node_asks(
@@ -97,10 +74,10 @@ async def test_a_lost_guard_becomes_a_member_again_while_the_node_asks(
             lose(cluster, victim)
             cluster.start(victim)
             other = cluster.others(victim)[0]
-            await all_connected(cluster, other)
-            said = await change(cluster, other)
+            await wait_connected(cluster)
+            said = await run_change(cluster, other)
             assert f"{victim}   brings a new guard" in said
-            await all_armed(cluster)
+            await wait_armed(cluster)
             await asking.goes_on(cluster)
     assert oracle.violations == []
 
@@ -108,15 +85,15 @@ async def test_a_lost_guard_becomes_a_member_again_while_the_node_asks(
 async def test_one_of_three_alone_and_three_again(cluster: CmkmsCluster, node: SimulatedNode, oracle: Oracle) -> None:
     async with Asking(node, 2) as asking:
         await asking.goes_on(cluster)
-        await change(cluster, "node-1", "--member", "node-0")
+        await run_change(cluster, "node-1", "--member", "node-0")
         await asking.goes_on(cluster)
         for dropped in ("node-1", "node-2"):
             await asyncio.to_thread(cluster.kill, dropped)
             lose(cluster, dropped)
             cluster.start(dropped)
-        await all_connected(cluster, "node-0")
-        await change(cluster, "node-0")
-        await all_armed(cluster)
+        await wait_connected(cluster)
+        await run_change(cluster, "node-0")
+        await wait_armed(cluster)
         await asking.goes_on(cluster)
     assert oracle.violations == []
 
@@ -134,17 +111,17 @@ async def test_killed_in_the_middle_it_is_finished_or_was_never_begun(
             lose(cluster, victim)
             cluster.start(victim)
             driver = cluster.others(victim)[number % 2]
-            await all_connected(cluster, driver)
+            await wait_connected(cluster)
             killed = rng.choice(cluster.members)
-            first = asyncio.create_task(change(cluster, driver))
+            first = asyncio.create_task(run_change(cluster, driver))
             await asyncio.sleep(rng.uniform(0.2, 0.8))
             await asyncio.to_thread(cluster.kill, killed)
             with contextlib.suppress(SignerProcessError):
                 await first
             cluster.start(killed)
-            await all_connected(cluster, driver)
+            await wait_connected(cluster)
             await finish(cluster, victim)
-            await all_armed(cluster)
+            await wait_armed(cluster)
             await asking.goes_on(cluster)
     assert oracle.violations == []
 
@@ -153,9 +130,9 @@ async def finish(cluster: CmkmsCluster, victim: str) -> None:
     """What an operator does whose command was cut short: run it again, until there is nothing left to do."""
     driver = cluster.others(victim)[0]
     for _ in range(20):
-        if set(armed_in(cluster).values()) == {"armed"}:
+        if await asyncio.to_thread(all_armed, cluster):
             return
         with contextlib.suppress(SignerProcessError):
-            await change(cluster, driver)
+            await run_change(cluster, driver)
         await asyncio.sleep(1.0)
     pytest.fail(cluster.logs())

@@ -10,7 +10,6 @@ import asyncio
 import random
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from cmkms.harness.recorder import Recorder
 from tests.faults.cluster.contradictions import Outcome, ask
 from tests.faults.cluster.replicas import CHAIN, vote
 from tests.faults.kills.campaign import AFTER_HEALING, CondemnedError, Goal, Tally, judged, made_cluster
+from tests.faults.kills.lives import POLL_SECONDS, Lives, due
 from tests.faults.kills.load import TIMINGS, Released
 from tests.faults.kills.places import Place, Way, places_of
 from tests.faults.kills.replicas import KilledCluster, KilledReplica
@@ -31,9 +31,6 @@ BIRTH: Final = places_of(Way.BORN)
 BORN_SECONDS: Final = 120.0
 """For three replicas to be born that are killed on the way, on a machine that is busy."""
 _RANDOM_KILLS: Final = 0.4
-_RANDOM_WITHIN_SECONDS: Final = 1.0
-_RESTART_SECONDS: Final = 0.2
-_POLL_SECONDS: Final = 0.005
 
 
 async def births(directory: Path, seed: int, goal: Goal) -> Tally:
@@ -51,16 +48,11 @@ async def births(directory: Path, seed: int, goal: Goal) -> Tally:
                 for replica in cluster.replicas:
                     shutil.copytree(replica.home, _unborn(replica))
                 while not goal.reached(tally.kills, tally.hits, BIRTH) and time.monotonic() < begun + goal.seconds:
-                    await _Birth(cluster, node, rng, tally).give(_due(tally.hits, rng))
+                    await _Birth(cluster, node, rng, tally).give(due(BIRTH, tally.hits, rng, len(cluster.replicas)))
                     tally.births += 1
     judged(recording, released.count)
     tally.signatures, tally.seconds = released.count, time.monotonic() - begun
     return tally
-
-
-def _due(hits: Counter[Place], rng: random.Random) -> list[Place]:
-    """For each replica one of the places that were hit the least."""
-    return sorted(BIRTH, key=lambda place: (hits[place], rng.random()))[:3]
 
 
 def _unborn(replica: KilledReplica) -> Path:
@@ -81,8 +73,8 @@ class _Birth:
     def __init__(self, cluster: KilledCluster, node: SimulatedNode, rng: random.Random, tally: Tally) -> None:
         self._cluster = cluster
         self._node = node
-        self._rng = rng
         self._tally = tally
+        self._lives = Lives(rng, tally, chance=_RANDOM_KILLS, start=_start)
 
     async def give(self, places: Sequence[Place]) -> None:
         """From three homes to three armed guards. Raises CondemnedError."""
@@ -91,44 +83,13 @@ class _Birth:
             await asyncio.to_thread(_begin_anew, replica)
             replica.control.disarm()
             replica.arm(place)
-        lives = [asyncio.create_task(self._live(replica)) for replica in self._cluster.replicas]
-        try:
+            _start(replica)
+        async with self._lives.of(self._cluster.replicas):
             await self._until_born()
             self._cluster.disarm()
             # Whoever died of its last step still has to be started again.
             await _signs(self._cluster, self._node, self._tally.births)
-        finally:
-            for life in lives:
-                life.cancel()
-            await asyncio.wait(lives)
-        for life in lives:
-            if not life.cancelled() and (error := life.exception()) is not None:
-                raise error
         self._check()
-
-    async def _live(self, replica: KilledReplica) -> None:
-        """Run it, kill it perhaps, and start it again when it is dead."""
-        replica.start(never_signed=True)
-        if self._rng.random() < _RANDOM_KILLS:
-            await asyncio.sleep(self._rng.uniform(0.0, _RANDOM_WITHIN_SECONDS))
-            if replica.alive:
-                self._tally.harm["killed from outside"] += 1
-                self._tally.kills += 1
-                await asyncio.to_thread(replica.kill)
-        while True:
-            if not replica.alive:
-                self._take_hits(replica)
-                if replica.ended_by_itself:
-                    raise CondemnedError(f"{replica.id} ended by itself, with {replica.exit_code}", replica.log_tail())
-                await asyncio.sleep(self._rng.uniform(0.0, _RESTART_SECONDS))
-                replica.start(never_signed=True)
-            await asyncio.sleep(_POLL_SECONDS)
-
-    def _take_hits(self, replica: KilledReplica) -> None:
-        for hit in replica.new_hits():
-            self._tally.hits[hit.place] += 1
-            self._tally.harm["killed at a place"] += 1
-            self._tally.kills += 1
 
     async def _until_born(self) -> None:
         deadline = time.monotonic() + BORN_SECONDS
@@ -136,7 +97,7 @@ class _Birth:
             if time.monotonic() > deadline:
                 logs = await asyncio.to_thread(self._cluster.logs)
                 raise CondemnedError(f"birth {self._tally.births}: not born within {BORN_SECONDS:g} s", logs)
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _armed(self) -> bool:
         marks = [replica.guard() for replica in self._cluster.replicas]
@@ -148,12 +109,17 @@ class _Birth:
         if len({(mark.generation, mark.generation_hash) for one in replicas if (mark := one.guard()) is not None}) != 1:
             reasons.append("armed for different generations")
         for replica in replicas:
-            self._take_hits(replica)
+            self._lives.take_hits(replica)
             reasons += [f"{replica.id}: {line}" for line in replica.new_trouble()]
             if replica.fused:
                 reasons.append(f"{replica.id}: its fuse is blown")
         if reasons:
             raise CondemnedError(*reasons)
+
+
+def _start(replica: KilledReplica) -> None:
+    """With the word of its operator, at each start of its birth."""
+    replica.start(never_signed=True)
 
 
 def _begin_anew(replica: KilledReplica) -> None:

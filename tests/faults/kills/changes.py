@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -25,8 +24,9 @@ from tests.faults.kills.campaign import (
     judged,
     stage,
 )
+from tests.faults.kills.lives import POLL_SECONDS, Lives, due
 from tests.faults.kills.load import Load
-from tests.faults.kills.places import Place, Way, places_of
+from tests.faults.kills.places import Way, places_of
 from tests.faults.kills.replicas import KilledReplica
 
 __all__ = ["CHANGE", "changes"]
@@ -38,9 +38,6 @@ _DONE_SECONDS: Final = 120.0
 _COMMAND_SECONDS: Final = 4.0
 """Then the command is given again, perhaps to another replica: what was begun goes on without it."""
 _RANDOM_KILLS: Final = 0.3
-_RANDOM_WITHIN_SECONDS: Final = 1.0
-_RESTART_SECONDS: Final = 0.2
-_POLL_SECONDS: Final = 0.005
 _STEPS: Final = 3
 
 
@@ -67,11 +64,6 @@ async def changes(directory: Path, seed: int, goal: Goal) -> Tally:
     return tally
 
 
-def _due(hits: Counter[Place], rng: random.Random) -> list[Place]:
-    """For each replica one of the places that were hit the least."""
-    return sorted(CHANGE, key=lambda place: (hits[place], rng.random()))[:3]
-
-
 class _Change:
     """One guard is lost; a new one takes its place."""
 
@@ -80,30 +72,24 @@ class _Change:
         self._cluster = on.cluster
         self._rng = rng
         self._tally = tally
+        self._lives = Lives(rng, tally, chance=_RANDOM_KILLS, start=KilledReplica.start)
         self._said: list[str] = []
 
     async def go_through(self) -> None:
         """From a lost guard to three that are armed anew. Raises CondemnedError."""
         before = max(mark.generation for one in self._cluster.replicas if (mark := one.guard()) is not None)
         await self._lose_a_guard()
-        for replica, place in zip(self._cluster.replicas, _due(self._tally.hits, self._rng), strict=True):
+        replicas = self._cluster.replicas
+        for replica, place in zip(replicas, due(CHANGE, self._tally.hits, self._rng, len(replicas)), strict=True):
             replica.arm(place)
-        lives = [asyncio.create_task(self._live(replica)) for replica in self._cluster.replicas]
-        try:
+        async with self._lives.of(replicas):
             await self._change_until(lambda: self._all_armed(before + 1))
             self._cluster.disarm()
             # Whoever died of its last step still has to be started again.
             if not await self._load.signatures(_STEPS, AFTER_HEALING):
                 raise CondemnedError("changed, and does not sign", await asyncio.to_thread(self._cluster.logs))
-        finally:
-            for life in lives:
-                life.cancel()
-            await asyncio.wait(lives)
-        for life in lives:
-            if not life.cancelled() and (error := life.exception()) is not None:
-                raise error
-        for replica in self._cluster.replicas:
-            self._take_hits(replica)
+        for replica in replicas:
+            self._lives.take_hits(replica)
             if not replica.alive:
                 replica.start()
 
@@ -128,30 +114,7 @@ class _Change:
                 replica.operate, *("cluster", "change", CHAIN, "--yes", "--timeout", f"{_COMMAND_SECONDS:g}")
             )
             self._said.append(f"{replica.id} says {code}: {said.strip()}")
-            await asyncio.sleep(_POLL_SECONDS)
-
-    async def _live(self, replica: KilledReplica) -> None:
-        """Kill it perhaps, and start it again when it is dead."""
-        if self._rng.random() < _RANDOM_KILLS:
-            await asyncio.sleep(self._rng.uniform(0.0, _RANDOM_WITHIN_SECONDS))
-            if replica.alive:
-                self._tally.harm["killed from outside"] += 1
-                self._tally.kills += 1
-                await asyncio.to_thread(replica.kill)
-        while True:
-            if not replica.alive:
-                self._take_hits(replica)
-                if replica.ended_by_itself:
-                    raise CondemnedError(f"{replica.id} ended by itself, with {replica.exit_code}", replica.log_tail())
-                await asyncio.sleep(self._rng.uniform(0.0, _RESTART_SECONDS))
-                replica.start()
-            await asyncio.sleep(_POLL_SECONDS)
-
-    def _take_hits(self, replica: KilledReplica) -> None:
-        for hit in replica.new_hits():
-            self._tally.hits[hit.place] += 1
-            self._tally.harm["killed at a place"] += 1
-            self._tally.kills += 1
+            await asyncio.sleep(POLL_SECONDS)
 
     def _all_armed(self, generation: int) -> bool:
         marks = [replica.guard() for replica in self._cluster.replicas]
