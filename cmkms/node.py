@@ -53,6 +53,7 @@ from cmkms.systemd import notify
 from cmkms.telemetry.journal import Journal
 from cmkms.telemetry.logs import configure_logging
 from cmkms.telemetry.metrics import MeasuredChain, Metrics
+from cmkms.telemetry.unhandled import log_unraisable, loop_exception_handler
 from cmkms.validators import Desk, Link, TroubleKind
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def run(config: NodeConfig, never_signed: frozenset[str]) -> int:
     harden_process()
     configure_logging(config.log_level, config.log_format)
     log: FilteringBoundLogger = structlog.get_logger().bind()
+    log_unraisable(log)
     unknown = never_signed - {chain.id for chain in config.chains}
     if unknown:
         raise OperatorError(f"--never-signed {', '.join(sorted(unknown))}: no such chain in the configuration")
@@ -124,6 +126,7 @@ class _Replica:
     async def serve(self) -> int:
         """Serve until told to stop, or until a bug is found."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(loop_exception_handler(self._log, self._fatal))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         await self._join()
