@@ -168,6 +168,7 @@ def serve_alone(chain: OpenedChain, timer: Timer) -> ServedChain:
     if guard is not None and chain.generation is not None:
         quorum = SoleQuorum(guard, chain.loaded.site.key_hash, chain.generation)
     signer = Signer(chain.loaded.config.id, chain.loaded.key, quorum, released=chain.released)
+    signer.generation = chain.generation.number if chain.generation is not None else 0
     dispatch = Dispatch(chain.loaded.config.id, signer, timer, refuse_after=patience_of(chain))
     return ServedChain(
         chain.loaded,

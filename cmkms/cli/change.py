@@ -18,10 +18,10 @@ from cmkms.cli.reporting import EXIT_FAILED, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["change"]
+__all__ = ["LISTED_SECONDS", "ask", "change", "control_socket", "show_done"]
 
 _STEP_SECONDS: Final = 0.1
-_LISTED_SECONDS: Final = 2.0
+LISTED_SECONDS: Final = 2.0
 """How long the last members may take after the change is in force: each of them needs one heartbeat."""
 
 
@@ -44,25 +44,26 @@ def change(
     a replica that had a guard before, with that guard given up (`cmkms guard replace`). The nodes stay connected; what
     they ask meanwhile waits for a moment. Interrupted, it goes on by itself; run it again to see how far it is.
     """
-    path = _control_socket(home)
-    before = _ask(path, {"do": "progress", "chain": chain})
+    path = control_socket(home)
+    before = ask(path, {"do": "progress", "chain": chain})
     chain = str(before["chain"])
     if before["under_way"]:
         typer.echo(f"a change of chain {chain} is under way already: {printable(str(before['why']))}")
         _watch(path, chain, before, seconds)
         return
-    plan = _ask(path, {"do": "plan", "chain": chain, "members": member})
+    plan = ask(path, {"do": "plan", "chain": chain, "members": member})
     _show(chain, plan)
     if plan_only:
         return
     if not yes and not typer.confirm("Go on?", err=True):
         typer.echo("nothing was changed")
         raise typer.Exit(EXIT_FAILED)
-    begun = _ask(path, {"do": "change", "chain": chain, "members": plan["members"], "to_hash": plan["to_hash"]})
+    begun = ask(path, {"do": "change", "chain": chain, "members": plan["members"], "to_hash": plan["to_hash"]})
     _watch(path, chain, begun, seconds)
 
 
-def _control_socket(home: str | None) -> Path:
+def control_socket(home: str | None) -> Path:
+    """Return where the replica of this home takes commands."""
     import os
 
     from cmkms.config import Flags, find_home
@@ -71,7 +72,8 @@ def _control_socket(home: str | None) -> Path:
     return home_found.control_socket
 
 
-def _ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the replica. Raises OperatorError where it refuses, UnavailableError where it is not there."""
     from cmkms.control.client import control
 
     return control(path, request)
@@ -112,24 +114,26 @@ def _watch(path: Path, chain: str, progress: dict[str, Any], seconds: float) -> 
             if progress["generation"] == generation:
                 typer.echo(f"nothing was changed: {printable(str(progress['why']))}", err=True)
                 raise typer.Exit(EXIT_FAILED)
-            listed = listed or time.monotonic() + _LISTED_SECONDS
+            listed = listed or time.monotonic() + LISTED_SECONDS
             if not progress["left_behind"] or time.monotonic() > listed:
-                _conclude(chain, progress)
+                show_done(progress)
                 return
         elif progress["why"] and progress["why"] != told:
             told = progress["why"]
             typer.echo(printable(str(told)))
         time.sleep(_STEP_SECONDS)
-        progress = _ask(path, {"do": "progress", "chain": chain})
+        progress = ask(path, {"do": "progress", "chain": chain})
     raise UnavailableError(
         f"the change is not done after {seconds:g} s: {printable(str(progress['why']))}. It goes on by itself as soon "
         f"as it can; run this again to see how far it is"
     )
 
 
-def _conclude(chain: str, progress: dict[str, Any]) -> None:
+def show_done(progress: dict[str, Any]) -> None:
+    """Say who signs now, and who does not yet."""
     typer.echo(
-        f"done: chain {chain} is signed for by {_names(progress['members'])}, generation {progress['generation']}"
+        f"done: chain {progress['chain']} is signed for by {_names(progress['members'])}, "
+        f"generation {progress['generation']}"
     )
     for one in progress["left_behind"]:
         typer.echo(f"{one} is not armed yet ({progress['guards'].get(one, 'not connected')}): it follows when it can")

@@ -13,6 +13,7 @@ import typer
 
 from cmkms.cli.birth import birth
 from cmkms.cli.change import change
+from cmkms.cli.lower import lower
 from cmkms.cli.options import HomeDir, StatusAddr, takes_settings
 
 if TYPE_CHECKING:
@@ -223,3 +224,4 @@ def _unarmed(body: StatusBody) -> list[ChainBody]:
 
 app.command()(birth)
 app.command()(change)
+app.command()(lower)

@@ -136,8 +136,11 @@ def replace(
         typer.Option("--from-state", metavar="FILE", help="Above what this priv_validator_state.json says was signed."),
     ] = None,
     above: Annotated[
-        int | None, typer.Option("--above", metavar="HEIGHT", min=1, help="Above this height, which is never signed.")
+        int | None, typer.Option("--above", metavar="HEIGHT", min=0, help="Above this height, which is never signed.")
     ] = None,
+    lower: Annotated[
+        bool, typer.Option("--lower", help="Even below what was signed: a test net was reset under its old chain id.")
+    ] = False,
     home: HomeDir = None,
     confirm: Annotated[
         str | None,
@@ -149,6 +152,9 @@ def replace(
     A replica that signs alone: you say what the old guard can no longer tell, how far this key has signed. If you say
     less than is true, the key can sign twice. Look at the chain: a height above its newest block is safe.
 
+    --lower --above 0 lets it begin anew, for a test net that was reset under its old chain id. On a chain that goes on,
+    what is forgotten so is signed a second time.
+
     One of several: the old guard is given up. Start the replica again, and run `cmkms cluster change` on one that
     signs: the others tell the new guard where to begin.
     """
@@ -158,14 +164,16 @@ def replace(
     from cmkms.guard.replacement import plan_replacement, replace_guard
 
     site = load_one_chain(home, chain).site
+    if lower and not site.alone:
+        raise OperatorError(f"of several, all guards are lowered at once: `cmkms cluster lower {chain}`, while all run")
     if not site.alone and from_state is None and above is None:
         _give_up(site, confirm)
         return
     if (from_state is None) == (above is None):
         raise OperatorError("say how far the key has signed: either --from-state FILE or --above HEIGHT")
-    plan = plan_replacement(site, from_state if from_state is not None else above or 0)
+    plan = plan_replacement(site, from_state if from_state is not None else above or 0, lowers=lower)
     _show_plan(chain, plan)
-    confirm_chain(chain, confirm, "replace its guard")
+    confirm_chain(chain, confirm, "let its guard forget what it has signed" if lower else "replace its guard")
     record = replace_guard(site, PosixDisk(), plan)
     typer.echo(f"{chain}: a new guard, generation {record.generation.number}, sealed at {record.hrs}; the old is kept")
 
@@ -198,3 +206,5 @@ def _show_plan(chain: str, plan: Replacement) -> None:
     typer.echo(f"old guard, as readable   {readable}", err=True)
     typer.echo(f"new guard                sealed at {plan.seal}: nothing at or below it is ever signed again", err=True)
     typer.echo(f"by                       {plan.floor.origin}", err=True)
+    if plan.lowers:
+        typer.echo("THE WATERMARK IS LOWERED: what was signed above can be signed again, with other content.", err=True)

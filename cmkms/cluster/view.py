@@ -182,9 +182,9 @@ def encode_release(chain_id: str, state: SignState) -> bytes:
     return View({chain_id: state}).encode()
 
 
-def _order(state: SignState) -> tuple[HRS, bytes, bytes]:
-    """Order states of one chain. At one HRS any fixed order will do: the guards granted at most one of them."""
-    return state.hrs, state.sign_bytes or b"", state.signature or b""
+def _order(state: SignState) -> tuple[tuple[int, HRS], bytes, bytes]:
+    """Order states of one chain. At one HRS of a generation any order will do: the guards granted one at most."""
+    return state.order, state.sign_bytes or b"", state.signature or b""
 
 
 def _check(chain_id: str, state: SignState) -> None:
@@ -204,7 +204,7 @@ def _encode(chains: Sequence[tuple[str, SignState]], taken: tuple[LeaseTaken, ..
 
 def _encode_chain(chain_id: str, state: SignState) -> bytes:
     name = sized(chain_id.encode(), _MAX_NAME)
-    point = number(state.hrs.height) + number(state.hrs.round) + bytes([state.hrs.step])
+    point = number(state.generation) + number(state.hrs.height) + number(state.hrs.round) + bytes([state.hrs.step])
     return (
         name + point + sized(state.sign_bytes or b"", _MAX_SIGN_BYTES) + sized(state.signature or b"", _MAX_SIGNATURE)
     )
@@ -212,7 +212,7 @@ def _encode_chain(chain_id: str, state: SignState) -> bytes:
 
 def _decode_chain(octets: Octets) -> tuple[str, SignState]:
     chain_id = octets.text(_MAX_NAME)
-    height, round_, step = octets.number(), octets.number(), octets.byte()
+    generation, height, round_, step = octets.number(), octets.number(), octets.number(), octets.byte()
     try:
         hrs = HRS(height, round_, Step(step))
     except ValueError as error:
@@ -220,7 +220,7 @@ def _decode_chain(octets: Octets) -> tuple[str, SignState]:
     sign_bytes, signature = octets.sized(_MAX_SIGN_BYTES), octets.sized(_MAX_SIGNATURE)
     if not sign_bytes or not signature:
         raise octets.wrong(f"{chain_id}: nothing is signed at {hrs}")
-    return chain_id, SignState(hrs, sign_bytes, signature)
+    return chain_id, SignState(hrs, sign_bytes, signature, generation)
 
 
 def _count(octets: Octets, limit: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from cmkms.errors import BrokenInvariantError, OperatorError
 from cmkms.guard.disk import Disk
 from cmkms.guard.generation import NO_GENERATION, GenerationId, Member, generation_hash
+from cmkms.guard.member_json import parse_members, render_members
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.site import GuardSite
 from cmkms.home import read_bounded
@@ -39,7 +40,7 @@ class MarkerError(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class BornMarker:
-    """The guard that was born: its generation, what that follows, and its members."""
+    """The guard that was born: its generation, what the hash of that links to (`Change.link`), and its members."""
 
     generation: GenerationId
     previous: bytes
@@ -71,7 +72,7 @@ def read_marker(path: Path) -> BornMarker | None:
     try:
         return _parse(json.loads(data))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise MarkerError(f"{path}: not a born marker ({error!r})") from error
+        raise MarkerError(f"{path}: not a born marker ({_said(error)})") from error
 
 
 def render_marker(marker: BornMarker, chain_id: str) -> bytes:
@@ -82,10 +83,7 @@ def render_marker(marker: BornMarker, chain_id: str) -> bytes:
         "generation": marker.generation.number,
         "generation_hash": marker.generation.hash.hex(),
         "previous_hash": marker.previous.hex(),
-        "members": [
-            {"id": member.id, "identity": member.identity.hex(), "nonce": member.nonce.hex()}
-            for member in marker.members
-        ],
+        "members": render_members(marker.members),
     }
     return (json.dumps(fields, indent=2) + "\n").encode()
 
@@ -93,7 +91,7 @@ def render_marker(marker: BornMarker, chain_id: str) -> bytes:
 def write_marker(
     site: GuardSite, disk: Disk, record: GuardRecord, previous: bytes, members: tuple[Member, ...]
 ) -> Path:
-    """Write the marker of the guard in `record`; `previous` is the hash of the generation before. Durable.
+    """Write the marker of the guard in `record`; `previous` is what its generation's hash links to. Durable.
 
     Raises DiskError.
     """
@@ -123,19 +121,12 @@ def _write(path: Path, site: GuardSite, disk: Disk, record: GuardRecord, marker:
     disk.create(path, render_marker(marker, site.chain_id))
 
 
+def _said(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
 def _parse(fields: dict[str, Any]) -> BornMarker:
     if fields["format"] != _FORMAT:
         raise ValueError(f"format {fields['format']!r}, this release reads {_FORMAT}")
-    members = tuple(
-        Member(_name(one["id"]), bytes.fromhex(one["identity"]), bytes.fromhex(one["nonce"]))
-        for one in fields["members"]
-    )
     generation = GenerationId(int(fields["generation"]), bytes.fromhex(fields["generation_hash"]))
-    return BornMarker(generation, bytes.fromhex(fields["previous_hash"]), members)
-
-
-def _name(value: object) -> str:
-    """Return a name. Raises UnicodeEncodeError, a ValueError, for one that no hash can be made of."""
-    name = str(value)
-    name.encode()
-    return name
+    return BornMarker(generation, bytes.fromhex(fields["previous_hash"]), parse_members(fields["members"]))

@@ -16,6 +16,10 @@ Nobody drives this: each step is a guard's own, taken from its own record and th
 often as one likes. A guard that missed changes joins the last one directly, for it is sealed like a new one. One that
 moved to a change which never got its majority joins the one that did: each guard moves once, so both never do.
 
+A chain that begins anew under its old id (a test net) is the one reason to **lower** a watermark. All guards do it at
+once, as they move or are sealed: those of the generation that follows begin where its operator said, and the
+generation's hash holds that word, so that no guard of another mind is ever of it.
+
 Safety rests on three things. A guard moves once, so two followers of one generation never both have a majority. The
 old generation's majorities share a guard with those who moved, which told its watermark after its last answer. And the
 seal is strict, so no old answer is ever completed by a new one. It rests on no clock, and on no claim being recent.
@@ -28,17 +32,30 @@ from dataclasses import dataclass
 
 from cmkms.guard.claims import FloorKind, GuardClaim, GuardPhase
 from cmkms.guard.founding import Candidate
-from cmkms.guard.generation import FIRST_GENERATION, GenerationId, Member, generation_hash, next_generation
+from cmkms.guard.generation import FIRST_GENERATION, GenerationId, Member, generation_hash, lowered_link
 from cmkms.guard.hrs import HRS
 
-__all__ = ["Armed", "Change", "ChangeStep", "Hold", "Move", "Seal", "Superseded", "left_behind", "next_change_step"]
+__all__ = [
+    "Armed",
+    "Change",
+    "ChangeStep",
+    "Hold",
+    "Move",
+    "Seal",
+    "Superseded",
+    "left_behind",
+    "majority",
+    "next_change_step",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change of one chain's guards: `leaving` are the members of `before`, `members` those of `after`.
 
-    `previous` is the hash of the generation before `before`, so that both generations can be worked out again here.
+    `previous` is what the hash of `before` links to, so that both generations can be worked out again here.
+    `lowers_to`: where all guards begin, below what was signed, by the word of an operator whose chain began anew. None,
+    as nearly always: above all that was signed.
     """
 
     chain_id: str
@@ -47,6 +64,7 @@ class Change:
     previous: bytes
     leaving: tuple[Member, ...]
     members: tuple[Member, ...]
+    lowers_to: HRS | None = None
 
     @property
     def before(self) -> GenerationId:
@@ -54,9 +72,14 @@ class Change:
         return GenerationId(self.number, generation_hash(self.chain_id, self.key_hash, self.previous, self.leaving))
 
     @property
+    def link(self) -> bytes:
+        """What the hash of `after` links to: `before`, and, where the watermark is lowered, to what."""
+        return self.before.hash if self.lowers_to is None else lowered_link(self.before, self.lowers_to)
+
+    @property
     def after(self) -> GenerationId:
         """The generation that begins."""
-        return next_generation(self.chain_id, self.key_hash, self.before, self.members)
+        return GenerationId(self.number + 1, generation_hash(self.chain_id, self.key_hash, self.link, self.members))
 
     def joins(self, member: Member) -> bool:
         """Tell whether this very guard file is a member of the generation that begins."""
@@ -173,7 +196,8 @@ class _Look:
 
     def _seal(self) -> Seal:
         told = [one.claim for one in self._movers]
-        highest = max(claim.hrs for claim in (*told, self._mine.claim))
+        lowered = self._change.lowers_to
+        highest = lowered if lowered is not None else max(claim.hrs for claim in (*told, self._mine.claim))
         # Of an armed guard only its watermark is told; the age bounds heights, and decides nothing about safety.
         times = [claim.floor.accepted_at for claim in told if claim.floor.kind is not FloorKind.NONE]
         return Seal(highest, max(times, default=0))
@@ -202,6 +226,8 @@ class _Look:
         gone = [member.id for member in new if member not in here]
         if gone:
             return f"waiting for {_and(gone)}, whose guard is new and must be there"
+        if self._change.lowers_to is not None and (gone := [one.id for one in self._change.members if one not in here]):
+            return f"waiting for {_and(gone)}: a watermark is lowered by all guards at once"
         joining = sum(member in here for member in self._change.members)
         if joining < (needed := majority(len(self._change.members))):
             return f"{joining} of the {needed} guards are there that the new generation needs"

@@ -13,7 +13,8 @@ from typing import Any, Final
 from cmkms.errors import BrokenInvariantError, OperatorError
 from cmkms.guard.change import Change
 from cmkms.guard.disk import Disk
-from cmkms.guard.generation import Member
+from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.member_json import name_of, parse_members, render_members
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.site import GuardSite
 from cmkms.home import read_bounded
@@ -76,15 +77,17 @@ def only_joins(site: GuardSite) -> bool:
 
 def render_change(change: Change) -> bytes:
     """Write a change as JSON."""
-    fields = {
+    fields: dict[str, Any] = {
         "format": _FORMAT,
         "chain_id": change.chain_id,
         "key_hash": change.key_hash.hex(),
         "number": change.number,
         "previous_hash": change.previous.hex(),
-        "leaving": [_shown(member) for member in change.leaving],
-        "members": [_shown(member) for member in change.members],
+        "leaving": render_members(change.leaving),
+        "members": render_members(change.members),
     }
+    if (lowered := change.lowers_to) is not None:
+        fields["lowers_to"] = [lowered.height, lowered.round, int(lowered.step)]
     return (json.dumps(fields, indent=2) + "\n").encode()
 
 
@@ -95,27 +98,20 @@ def parse_change(data: bytes) -> Change | None:
         if fields["format"] != _FORMAT:
             return None
         return Change(
-            _name(fields["chain_id"]),
+            name_of(fields["chain_id"]),
             bytes.fromhex(fields["key_hash"]),
             int(fields["number"]),
             bytes.fromhex(fields["previous_hash"]),
-            tuple(_member(one) for one in fields["leaving"]),
-            tuple(_member(one) for one in fields["members"]),
+            parse_members(fields["leaving"]),
+            parse_members(fields["members"]),
+            _lowered(fields.get("lowers_to")),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
-def _shown(member: Member) -> dict[str, str]:
-    return {"id": member.id, "identity": member.identity.hex(), "nonce": member.nonce.hex()}
-
-
-def _member(fields: dict[str, Any]) -> Member:
-    return Member(_name(fields["id"]), bytes.fromhex(fields["identity"]), bytes.fromhex(fields["nonce"]))
-
-
-def _name(value: object) -> str:
-    """Return a name. Raises UnicodeEncodeError, a ValueError, for one that no hash can be made of."""
-    name = str(value)
-    name.encode()
-    return name
+def _lowered(value: list[int] | None) -> HRS | None:
+    if value is None:
+        return None
+    height, round_, step = value
+    return HRS(int(height), int(round_), Step(step))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from cmkms.guard.change import Change, majority
 from cmkms.guard.claims import NO_NONCE, GuardPhase
 from cmkms.guard.founding import Candidate
-from cmkms.guard.generation import FIRST_GENERATION, Electorate, Member
+from cmkms.guard.generation import FIRST_GENERATION, Electorate, GenerationId, Member
+from cmkms.guard.hrs import HRS
 
-__all__ = ["NoPlan", "Plan", "plan_change"]
+__all__ = ["NoPlan", "Plan", "plan_change", "plan_lowering"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ def plan_change(
 ) -> Plan | NoPlan:
     """Plan the change from the generation in force to one whose members are the replicas `wanted`.
 
-    `previous` is the hash of the generation before the present one; `candidates` are all connected replicas and this.
+    `previous` is what the hash of the present one links to (`Change.link`); `candidates` are all connected replicas and
+    this.
     """
     planning = _Planning(present, wanted, candidates)
     members: list[Member] = []
@@ -59,6 +61,32 @@ def plan_change(
     change = Change(present.chain_id, present.key_hash, present.generation.number, previous, present.members, ordered)
     dropped = tuple(member.id for member in present.members if member.id not in wanted)
     return Plan(change, tuple(planning.kept), tuple(planning.new), tuple(planning.away), dropped)
+
+
+def plan_lowering(
+    present: Electorate, previous: bytes, lowers_to: HRS, candidates: Mapping[str, Candidate]
+) -> Plan | NoPlan:
+    """Plan the change in which the guards that there are, all of them at once, begin again at `lowers_to`."""
+    generation = present.generation
+    here = {member: one for member in present.members if (one := candidates.get(member.id)) is not None}
+    gone = [one.id for one in present.members if one not in here or not _answers(one, here[one], generation)]
+    if gone:
+        return NoPlan(
+            f"a watermark is lowered by all guards of generation {generation.number} at once, and of these one is not "
+            f"there or out of order: {_and(gone)}. Bring them back, or replace them first"
+        )
+    highest = max(one.claim.hrs for one in here.values())
+    if highest <= lowers_to:
+        return NoPlan(f"the guards stand at {highest} at most, which is not above {lowers_to}: nothing to lower")
+    members = tuple(sorted(present.members, key=lambda one: one.id))
+    change = Change(
+        present.chain_id, present.key_hash, generation.number, previous, present.members, members, lowers_to
+    )
+    return Plan(change, tuple(one.id for one in members), (), (), ())
+
+
+def _answers(member: Member, one: Candidate, generation: GenerationId) -> bool:
+    return one.member == member and one.claim.answers_for(generation)
 
 
 class _Planning:
@@ -124,7 +152,7 @@ class _Planning:
     def _answers(self, member: Member) -> bool:
         """Whether this guard of the present generation is there, and armed in it."""
         one = self._candidates.get(member.id)
-        return one is not None and one.member == member and one.claim.answers_for(self._present.generation)
+        return one is not None and _answers(member, one, self._present.generation)
 
 
 def _not_fresh(one: Candidate) -> str:

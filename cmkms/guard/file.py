@@ -236,7 +236,7 @@ def _not_a_successor(older: GuardRecord, newer: GuardRecord) -> str:
     """
     if newer.sequence != older.sequence + 1:
         return f"records {older.sequence} and {newer.sequence} are not successive: a write went missing"
-    if newer.hrs < older.hrs:
+    if newer.hrs < older.hrs and not _is_lowered(older, newer):
         return f"its record went backwards, from {older.hrs} to {newer.hrs}"
     if newer.hrs == older.hrs and newer.sign_bytes is not None and newer.sign_bytes != older.sign_bytes:
         return f"its record has other sign-bytes at {newer.hrs} than before"
@@ -246,6 +246,11 @@ def _not_a_successor(older: GuardRecord, newer: GuardRecord) -> str:
     if (newer.chain_id, newer.member_id, newer.key_hash, newer.nonce) != same:
         return "its records belong to different guards"
     return _not_the_next_generation(older, newer)
+
+
+def _is_lowered(older: GuardRecord, newer: GuardRecord) -> bool:
+    """Whether it enters another generation, sealed and not armed yet: so its operator's word may lower it."""
+    return newer.generation != older.generation and newer.sign_bytes is None and not newer.armed
 
 
 def _not_the_next_generation(older: GuardRecord, newer: GuardRecord) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "first_generation",
     "generation_hash",
     "key_hash",
+    "lowered_link",
     "next_generation",
 ]
 
@@ -32,6 +33,7 @@ _HASH_BYTES: Final = 32
 _DOMAIN: Final = b"cmkms generation v1"
 _KEY_DOMAIN: Final = b"cmkms consensus key v1"
 _BIRTH_DOMAIN: Final = b"cmkms birth v1"
+_LOWERED_DOMAIN: Final = b"cmkms lowered v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,14 @@ def first_generation(chain_id: str, key: bytes, *members: Member) -> GenerationI
 def next_generation(chain_id: str, key: bytes, before: GenerationId, members: tuple[Member, ...]) -> GenerationId:
     """Return the generation of these members that follows `before`."""
     return GenerationId(before.number + 1, generation_hash(chain_id, key, before.hash, members))
+
+
+def lowered_link(before: GenerationId, hrs: HRS) -> bytes:
+    """Return what stands for `before` in the hash of a generation that begins at `hrs`, by the word of its operator.
+
+    So it never is the generation that the same members would make without that word.
+    """
+    return _digest(_LOWERED_DOMAIN, before.hash, b"%d/%d/%d" % (hrs.height, hrs.round, hrs.step))
 
 
 def birth_digest(generation: GenerationId, hrs: HRS, sign_bytes: bytes | None, accepted_at: int) -> bytes:

@@ -212,13 +212,15 @@ class Guard:
         if not record.armed or record.generation != change.before or not _is_among(change.leaving, record):
             raise BrokenInvariantError(f"guard {self._path} of generation {record.generation} cannot leave it so")
         self._keep(change)
-        self._write(replace(record, sequence=record.sequence + 1, generation=change.after, armed=False))
+        moved = replace(record, sequence=record.sequence + 1, generation=change.after, armed=False)
+        self._write(self._lowered(moved, change))
         self._members, self._change = _in_order(change.members), change
 
     def seal(self, change: Change, hrs: HRS, accepted_at: int) -> None:
         """Join the generation of `change` under a strict seal at `hrs`, or at its own watermark if that is higher.
 
-        Nothing at or below is accepted any more, not even the bytes it holds. It answers once `arm_sealed` was called.
+        Nothing at or below is accepted any more, not even the bytes it holds. Where the change lowers the watermark, it
+        alone says where the seal lies. It answers once `arm_sealed` was called.
         Raises DiskError as `move`.
         """
         record = self._usable_record()
@@ -240,6 +242,7 @@ class Guard:
             sign_bytes=None,
             accepted_at=record.accepted_at or accepted_at,
         )
+        sealed = self._lowered(sealed, change)
         if replace(sealed, sequence=record.sequence) != record:
             self._write(sealed)
         self._members, self._change = _in_order(change.members), change
@@ -250,7 +253,7 @@ class Guard:
         if change is None or record.generation != change.after or record.sign_bytes is not None:
             raise BrokenInvariantError(f"guard {self._path} is not sealed for generation {record.generation}")
         if not record.armed:
-            self._arm(record, change.before.hash, _in_order(change.members))
+            self._arm(record, change.link, _in_order(change.members))
 
     def claim(self, chain_id: str, key_hash: bytes, *, floor: FloorClaim = NO_FLOOR, agrees: bytes = b"") -> GuardClaim:
         """Return what this replica tells of its guard. `floor` and `agrees` are its own word, while it is not bound."""
@@ -341,6 +344,13 @@ class Guard:
         self.write_marker(record, previous, members)
         self._write(replace(record, sequence=record.sequence + 1, armed=True))
         self._members = members
+
+    def _lowered(self, record: GuardRecord, change: Change) -> GuardRecord:
+        """What is left of the old life of the chain where `change` lowers the watermark: nothing."""
+        if change.lowers_to is None:
+            return record
+        now = int(self._clocks.wall())
+        return replace(record, hrs=change.lowers_to, sign_bytes=None, accepted_at=now, allowed_height=None)
 
     def _keep(self, change: Change) -> None:
         if self.write_change is not None and self._change != change:

@@ -8,7 +8,7 @@ from typing import Final
 
 from cmkms.privval.values import SignedMsgType
 
-__all__ = ["HRS", "MAX_HEIGHT", "MAX_ROUND", "NEVER", "Step"]
+__all__ = ["HRS", "MAX_HEIGHT", "MAX_ROUND", "NEVER", "Step", "end_of"]
 
 MAX_HEIGHT: Final = 2**63 - 1
 """Heights are int64 in CometBFT (`types/block.go`)."""
@@ -56,3 +56,8 @@ class HRS:
 
 NEVER: Final = HRS(0, 0, Step.NONE)
 """The watermark of a key that has never signed on its chain."""
+
+
+def end_of(height: int) -> HRS:
+    """Return the last point of a height: a guard that is sealed there signs above it only. Of height 0: `NEVER`."""
+    return HRS(height, MAX_ROUND, Step.PRECOMMIT) if height else NEVER

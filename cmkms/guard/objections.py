@@ -14,7 +14,7 @@ from cmkms.guard.floor import state_objection
 from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION, Member, first_generation
 from cmkms.guard.hrs import HRS
 from cmkms.guard.record import GuardRecord
-from cmkms.guard.released import load_released
+from cmkms.guard.released import is_forgotten, load_released
 from cmkms.guard.site import GuardSite
 
 __all__ = ["lost_objection", "marker_of", "objections", "released_objection", "unreadable_objection"]
@@ -50,7 +50,7 @@ def objections(
     if record.armed or record.generation != NO_GENERATION:
         if site.alone or not record.armed:
             # One of several may lie behind what the others have signed, and has been told of: it catches up by itself.
-            found.append(released_objection(site, record.hrs))
+            found.append(released_objection(site, record.hrs, record.generation.number))
         try:
             found.append(state_objection(site, record))
         except CmkmsError as error:
@@ -78,10 +78,13 @@ def lost_objection(site: GuardSite, marker: BornMarker | None) -> str:
     )
 
 
-def released_objection(site: GuardSite, hrs: HRS) -> str:
-    """Say why a guard must not go on from `hrs`: this key's own released signature lies above it."""
+def released_objection(site: GuardSite, hrs: HRS, generation: int = NO_GENERATION.number) -> str:
+    """Say why a guard must not go on from `hrs`: this key's own released signature lies above it.
+
+    `generation` is the guard's.
+    """
     released = load_released(site)
-    if released is None or released.hrs <= hrs:
+    if released is None or released.hrs <= hrs or is_forgotten(released, generation):
         return ""
     kept = site.home.released_file(site.chain_id)
     return (

@@ -17,7 +17,7 @@ from cmkms.guard.hrs import HRS
 from cmkms.guard.inspection import inspect_guard
 from cmkms.guard.lock import HomeLock
 from cmkms.guard.record import GuardRecord
-from cmkms.guard.released import load_released, store_released
+from cmkms.guard.released import is_forgotten, load_released, store_released
 from cmkms.guard.replacement import check_height, refuse_if_busy
 from cmkms.guard.site import GuardSite
 from cmkms.guard.state_file import SignState, render_state
@@ -81,7 +81,8 @@ def export_state(site: GuardSite, key: ConsensusKey) -> bytes:
             f"chain {site.chain_id} has no guard to export from: {'; '.join(report.problems)}. Nothing in this home "
             f"says for certain what was signed last. The way out: {site.way_out}"
         )
-    if released is not None and released.hrs >= record.hrs:
+    lowered = released is not None and released.hrs > record.hrs and is_forgotten(released, record.generation.number)
+    if released is not None and released.hrs >= record.hrs and not lowered:
         # Above its guard only where others of several have signed without it.
         return render_state(released)
     if record.sign_bytes is None or not site.alone:

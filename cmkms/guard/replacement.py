@@ -17,7 +17,7 @@ from cmkms.guard.disk import Disk, LockHeldError
 from cmkms.guard.file import GuardBusyError, GuardFile
 from cmkms.guard.floor import Floor, GuardRefusedError, floor_of, read_state
 from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION, GenerationId, Member
-from cmkms.guard.hrs import HRS, MAX_HEIGHT, MAX_ROUND, NEVER, Step
+from cmkms.guard.hrs import HRS, MAX_HEIGHT, NEVER, end_of
 from cmkms.guard.lock import HomeLock
 from cmkms.guard.objections import marker_of
 from cmkms.guard.record import GuardRecord
@@ -35,13 +35,15 @@ class Replacement:
     seal: HRS
     floor: Floor
     before: GenerationId
+    lowers: bool = False
+    """By its operator's word it may stand below what was signed: a test net was reset under its old chain id."""
 
 
-def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
+def plan_replacement(site: GuardSite, source: Path | int, *, lowers: bool = False) -> Replacement:
     """Work out a new guard for one that is lost, rotten or fused: from a state file, or above a height.
 
     The new guard is sealed strictly: nothing at or below the seal is ever signed again. Raises GuardRefusedError
-    where the old guard's readable record stands higher than what was given, and StateFileError.
+    where the old guard's readable record stands higher than what was given, unless it `lowers`, and StateFileError.
     """
     marker = _readable_marker(site)
     _refuse_several(site, marker)
@@ -54,13 +56,14 @@ def plan_replacement(site: GuardSite, source: Path | int) -> Replacement:
         accepted_at = min(max(state.timestamp_seconds or 0, 0), now)
         floor = Floor(state.hrs, None, accepted_at, floor_of(state, source, now).origin, state)
     else:
-        check_height(source)
-        floor = Floor(HRS(source, MAX_ROUND, Step.PRECOMMIT), None, 0, f"the operator's word (--above {source})")
-    if floor.hrs == NEVER:
+        check_height(source, lowest=0 if lowers else 1)
+        floor = Floor(end_of(source), None, 0, f"the operator's word (--above {source})")
+    if floor.hrs == NEVER and not lowers:
         raise GuardRefusedError(f"{floor.origin} says that nothing was ever signed; a guard that was born has signed")
-    _refuse_too_low(site, readable, floor.hrs)
+    if not lowers:
+        _refuse_too_low(site, readable, floor.hrs)
     before = marker.generation if marker else readable.generation if readable else NO_GENERATION
-    return Replacement(readable, floor.hrs, floor, before)
+    return Replacement(readable, floor.hrs, floor, before, lowers)
 
 
 def replace_guard(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord:
@@ -76,7 +79,8 @@ def replace_guard(site: GuardSite, disk: Disk, plan: Replacement) -> GuardRecord
         marker = _readable_marker(site)
         readable = _left_behind(site, marker)
         _refuse_left(site, marker, readable)
-        _refuse_too_low(site, readable, plan.seal)
+        if not plan.lowers:
+            _refuse_too_low(site, readable, plan.seal)
         return _replace(site, disk, plan)
     finally:
         lock.close()
@@ -164,10 +168,10 @@ def _left_behind(site: GuardSite, marker: BornMarker | None) -> GuardRecord | No
     return readable_record(site.path)
 
 
-def check_height(height: int) -> None:
+def check_height(height: int, *, lowest: int = 1) -> None:
     """Raise OperatorError for what is no height."""
-    if not 1 <= height <= MAX_HEIGHT:
-        raise OperatorError(f"{height} is no height; expected 1 to {MAX_HEIGHT}")
+    if not lowest <= height <= MAX_HEIGHT:
+        raise OperatorError(f"{height} is no height; expected {lowest} to {MAX_HEIGHT}")
 
 
 def _refuse_too_low(site: GuardSite, readable: GuardRecord | None, seal: HRS) -> None:

@@ -17,7 +17,7 @@ from cmkms.errors import OperatorError
 from cmkms.guard.hrs import HRS, Step
 from cmkms.privval import SignBytesError, parse_sign_bytes
 
-__all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state", "render_state"]
+__all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state", "render_state", "state_fields"]
 
 MAX_STATE_FILE_BYTES: Final = 64 * 1024
 """A real one has under 1 KiB; an ML-DSA signature would add 4.5 KiB."""
@@ -38,11 +38,20 @@ class StateFileError(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class SignState:
-    """The highest thing that a key has signed. `sign_bytes` and `signature` are both there or both None."""
+    """The highest thing that a key has signed. `sign_bytes` and `signature` are both there or both None.
+
+    `generation` is the number of the generation of guards that accepted it; 0 where that is not known.
+    """
 
     hrs: HRS
     sign_bytes: bytes | None = None
     signature: bytes | None = None
+    generation: int = 0
+
+    @property
+    def order(self) -> tuple[int, HRS]:
+        """Of two the later is greater: a generation begins above all that was signed, or where it was lowered to."""
+        return self.generation, self.hrs
 
     @property
     def timestamp_seconds(self) -> int | None:
@@ -72,6 +81,11 @@ def parse_state(data: bytes, source: str, chain_id: str, verify: Callable[[bytes
 
 def render_state(state: SignState) -> bytes:
     """Write the form that CometBFT reads: height a string, signature base64, sign-bytes upper-case hex."""
+    return (json.dumps(state_fields(state), indent=2) + "\n").encode()
+
+
+def state_fields(state: SignState) -> dict[str, str | int]:
+    """Return the fields of that form."""
     fields: dict[str, str | int] = {
         "height": str(state.hrs.height),
         "round": state.hrs.round,
@@ -80,7 +94,7 @@ def render_state(state: SignState) -> bytes:
     if state.sign_bytes is not None and state.signature is not None:
         fields["signature"] = base64.b64encode(state.signature).decode()
         fields["signbytes"] = state.sign_bytes.hex().upper()
-    return (json.dumps(fields, indent=2) + "\n").encode()
+    return fields
 
 
 def _load(data: bytes, source: str) -> dict[str, Any]:

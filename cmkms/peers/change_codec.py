@@ -15,6 +15,7 @@ from cmkms.peers.wire import (
     checked_count,
     pack_chain_id,
     pack_choice,
+    pack_hrs,
     pack_member_id,
 )
 
@@ -35,6 +36,7 @@ def encode_change(change: Change) -> bytes:
             pack_choice("a generation's hash", change.previous, DIGEST_BYTES),
             _encode_members(change.leaving),
             _encode_members(change.members),
+            b"\0" if change.lowers_to is None else b"\1" + pack_hrs(change.lowers_to),
         )
     )
 
@@ -48,6 +50,7 @@ def read_change(reader: Reader) -> Change:
         previous=reader.choice("a generation's hash", DIGEST_BYTES),
         leaving=_read_members(reader),
         members=_read_members(reader),
+        lowers_to=reader.hrs() if reader.flag() else None,
     )
 
 

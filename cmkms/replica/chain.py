@@ -331,7 +331,7 @@ class ReplicaChain:
             clock=around.clock,
         )
         self.majority.on_granted = lambda seconds: around.observer.quorum(self.chain_id, seconds)
-        self.signer.quorum = self.majority
+        self.signer.quorum, self.signer.generation = self.majority, generation.number
         for one in self._neighbours:
             self.majority.peer_up(one.member)
         coordination = self._neighbours.coordination
@@ -354,7 +354,7 @@ class ReplicaChain:
     def follow(self, change: Change) -> None:
         """See `Subject.follow`."""
         self._founding.floor = None
-        self._ask_from_now_on(change.after, change.before.hash, change.members)
+        self._ask_from_now_on(change.after, change.link, change.members)
         if self.guard is not None:
             self._tell_after_arming(self.guard)
 

@@ -2,6 +2,8 @@
 
 What comes next is `guard/change.py`'s; here it is done. A change that has not begun is forgotten after a while, so that
 no proposal, whoever made it, keeps a chain from signing for long; one that has begun never is.
+
+A guard is lowered only where the operator of this very replica has consented: no other replica's word is enough.
 """
 
 from __future__ import annotations
@@ -12,7 +14,18 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from cmkms.errors import DiskError
-from cmkms.guard.change import Armed, Change, ChangeStep, Hold, Move, Seal, Superseded, left_behind, next_change_step
+from cmkms.guard.change import (
+    Armed,
+    Change,
+    ChangeStep,
+    Hold,
+    Move,
+    Seal,
+    Superseded,
+    left_behind,
+    majority,
+    next_change_step,
+)
 from cmkms.guard.claims import GuardPhase
 from cmkms.guard.founding import Candidate
 from cmkms.guard.generation import Electorate, GenerationId
@@ -26,6 +39,8 @@ DRAIN_SECONDS: Final = 1.0
 """How long what is under way may take to finish; a signature takes a millisecond where a majority answers."""
 FORGET_SECONDS: Final = 3.0
 """When a change that nobody has begun is forgotten: within the 5 s that a node waits for its signature."""
+CONSENT_SECONDS: Final = 600.0
+"""How long an operator has to give the same word on every replica before a watermark is lowered."""
 TELL_AGAIN_SECONDS: Final = 0.5
 """How often the driver tells those that do not follow."""
 REMIND_SECONDS: Final = 5.0
@@ -98,6 +113,8 @@ class Changing:
         self._driver = False
         self._agreed = False
         self._holding = False
+        self._consent = (b"", 0.0)
+        self._asked_for = b""
         self._due: dict[str, float] = {}
         self.why = ""
         """What the change waits for, for people; empty while there is none under way."""
@@ -120,19 +137,35 @@ class Changing:
         """The members of the known change that are not known to be armed in it."""
         return [] if self._change is None else left_behind(self._change, self._everyone())
 
+    @property
+    def change(self) -> Change | None:
+        """The change that is under way here, or that the own guard has yet to follow."""
+        change = self._change
+        return change if change is not None and (self.under_way or self._lags(change)) else None
+
+    def consent(self, generation: bytes) -> None:
+        """The operator of this replica lets its guard be lowered for the generation of that hash, for a while."""
+        self._consent = generation, self._clock() + CONSENT_SECONDS
+
     def propose(self, change: Change, *, driver: bool) -> str:
         """Take a change to heart; returns why not. The `driver` is the replica whose operator asked for it."""
         if change == self._change:
             self._driver |= driver
             return ""
         if why := self._objection(change):
+            self._tell_what_lacks(change)
             return why
         self._set(change)
         self._since, self._agreed, self._driver = self._clock(), False, driver
         self._due.clear()
         self.forgotten = ""
+        lowered = {} if change.lowers_to is None else {"lowers_to": str(change.lowers_to)}
         self._log.warning(
-            "a change of generation", chain=self._subject.chain_id, to=str(change.after), members=_ids(change)
+            "a change of generation",
+            chain=self._subject.chain_id,
+            to=str(change.after),
+            members=_ids(change),
+            **lowered,
         )
         return ""
 
@@ -183,12 +216,27 @@ class Changing:
             return f"generation {after.number} is over, or was begun with other members"
         if not movers and electorate is not None and change.before != electorate.generation:
             return f"it does not follow generation {electorate.generation.number}, which is in force"
+        if movers < majority(len(change.leaving)) and not self._may_lower(change, after):
+            # One replica's word that it has begun holds up nobody whose operator knows nothing of it.
+            return f"its operator has not agreed here: {_how_to_lower(change)}"
         known, theirs = self._change, self._after
         if known is None or theirs is None or not self.under_way:
             return ""
         if after.number > theirs.number or movers > self._movers(theirs):
             return ""
         return f"another change is under way, to {_ids(known)}"
+
+    def _tell_what_lacks(self, change: Change) -> None:
+        """Say once, to the operator of this replica, that others wait for a word that only they can give."""
+        after = change.after
+        if change.lowers_to is not None and not self._may_lower(change, after) and self._asked_for != after.hash:
+            self._asked_for = after.hash
+            self._log.warning(
+                "another replica asks to lower the watermark, and this one's operator has not agreed",
+                chain=change.chain_id,
+                lowers_to=str(change.lowers_to),
+                what_to_do=_how_to_lower(change),
+            )
 
     def _movers(self, after: GenerationId) -> int:
         """How many guards are known to have entered the new generation: with the first, the change has begun."""
@@ -206,6 +254,8 @@ class Changing:
         mine, others = self._subject.candidate, self._neighbours.candidates(self._subject.chain_id)
         holder, _ = self._neighbours.holder()
         step = next_change_step(change, mine, others, agreed=self._agreed, holder=holder)
+        if isinstance(step, Move | Seal) and not self._may_lower(change, after):
+            step = Hold(f"the operator has not agreed to lower this guard: {_how_to_lower(change)}")
         try:
             return self._take(change, after, step) or agreed
         except DiskError as error:
@@ -240,10 +290,19 @@ class Changing:
                 pass
         return False
 
+    def _may_lower(self, change: Change, after: GenerationId) -> bool:
+        """Whether this change lowers nothing, or the operator here has agreed; a guard that has moved was let go."""
+        if change.lowers_to is None or self._subject.candidate.claim.has_entered(after):
+            return True
+        generation, until = self._consent
+        return generation == after.hash and self._clock() < until
+
     def _lags(self, change: Change) -> bool:
         """Whether the change is followed already, and the own guard has yet to be sealed and armed for it."""
-        own = self._subject.candidate
-        return own.claim.phase in {GuardPhase.UNBOUND, GuardPhase.BOUND} and change.joins(own.member)
+        own, after = self._subject.candidate, self._after
+        waits = own.claim.phase in {GuardPhase.UNBOUND, GuardPhase.BOUND}
+        late = change.lowers_to is not None and own.claim.phase is GuardPhase.ARMED and own.claim.generation != after
+        return (waits or late) and change.joins(own.member)
 
     def _is_in_force(self, after: GenerationId) -> bool:
         """Whether a member answers for the new generation: then the old one has no majority any more."""
@@ -278,6 +337,12 @@ class Changing:
         self.why = ""
         if was:
             self._subject.go_on()
+
+
+def _how_to_lower(change: Change) -> str:
+    lowered = change.lowers_to
+    height = 0 if lowered is None else lowered.height
+    return f"`cmkms cluster lower {change.chain_id} --to {height}` has to be run on every replica"
 
 
 def _ids(change: Change) -> str:

@@ -25,7 +25,7 @@ from cmkms.replica.chain import ReplicaChain, Surroundings
 from cmkms.replica.neighbours import Neighbour, Neighbours, differences
 from cmkms.replica.placement import Placement
 from cmkms.replica.ports import ChainPlan, Ports, Who
-from cmkms.replica.rollback import RollbackWatch
+from cmkms.replica.rollback import RollbackWatch, Watermark
 from cmkms.signing.forwarding import Forward, Forwarded, NotHolder
 from cmkms.telemetry.repetition import Repeats
 
@@ -297,12 +297,13 @@ class Replica:
     def _check_claims(self, neighbour: Neighbour) -> None:
         for claim in neighbour.guards.values():
             if claim.chain_id in self.chains and claim.phase in {GuardPhase.BOUND, GuardPhase.ARMED}:
-                self._see(neighbour.member, claim.chain_id, claim.nonce, claim.sequence, claim.hrs)
+                self._see(neighbour.member, claim, Watermark(claim.generation, claim.hrs))
         for chain in self.chains.values():
             chain.tell_who_is_missing(neighbour)
 
-    def _see(self, member: str, chain_id: str, nonce: bytes, sequence: int, hrs: HRS | None) -> None:
-        back = self._watch.see(member, chain_id, nonce, sequence, hrs)
+    def _see(self, member: str, told: GuardClaim | Answered | Peeked, mark: Watermark | None) -> None:
+        chain_id = told.chain_id
+        back = self._watch.see(member, chain_id, told.nonce, told.sequence, mark)
         if back is not None:
             self._log.critical(
                 "A GUARD WENT BACKWARDS: it forgot what it answered for, and is not counted any more",
@@ -370,8 +371,11 @@ class Replica:
         if chain is None:
             return
         # An answer to an accept names what was asked, and only a peek's the guard's own watermark.
-        watermark = answer.hrs if isinstance(answer, Peeked) else None
-        self._see(neighbour.member, answer.chain_id, answer.nonce, answer.sequence, watermark)
+        self._see(
+            neighbour.member,
+            answer,
+            Watermark(answer.generation, answer.hrs) if isinstance(answer, Peeked) else None,
+        )
         if self._watch.trusts(neighbour.member, answer.chain_id, answer.nonce):
             chain.answered(neighbour.member, neighbour.identity, answer)
 
@@ -411,7 +415,11 @@ class Replica:
         except SignBytesError:
             return False
         told = HRS(header.height, header.round, Step.of(header.type))
-        return (header.chain_id, told) == (chain_id, state.hrs) and chain.verify(state.sign_bytes, state.signature)
+        if (header.chain_id, told) != (chain_id, state.hrs):
+            return False
+        # No signature holds the generation. Of one that is not in force here yet it is told again soon enough.
+        newest = chain.electorate.generation.number if chain.electorate is not None else 0
+        return state.generation <= newest and chain.verify(state.sign_bytes, state.signature)
 
     def _risen(self, chain_id: str) -> None:
         """The view has learnt of a newer signature: a repeat is answered from it."""

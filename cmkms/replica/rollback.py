@@ -1,8 +1,9 @@
 """Sees a guard of another replica go backwards: a restored snapshot, or a disk that lies about flushes. Pure.
 
-A guard's sequence number and its watermark only ever rise within one file, and a peer's messages come in order. So a
-lower one than was seen before means that the guard forgot what it may have answered for (design section 2). The number
-alone would miss a guard that forgot one write: a start writes its record anew, under the next number.
+A guard's sequence number only ever rises within one file, its watermark within one generation, and a peer's messages
+come in order. So a lower one than was seen before means that the guard forgot what it may have answered for (design
+section 2). The number alone would miss a guard that forgot one write: a start writes its record anew, under the next
+number. With a new generation an operator may have lowered the watermark.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from cmkms.guard.generation import NO_GENERATION, GenerationId
 from cmkms.guard.hrs import HRS, NEVER
 
-__all__ = ["MAX_FILES", "Rollback", "RollbackWatch"]
+__all__ = ["MAX_FILES", "Rollback", "RollbackWatch", "Watermark"]
 
 MAX_FILES: Final = 16
 """Guard files that are remembered of each guard; a new one takes an operator each time. The oldest goes first."""
@@ -27,26 +29,45 @@ class Rollback:
     told: int
 
 
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Where a guard stands, and in which generation."""
+
+    generation: GenerationId
+    hrs: HRS
+
+    def is_behind(self, other: Watermark) -> bool:
+        """Tell whether a guard that stood at the other can only have forgotten something to stand here."""
+        if self.generation == other.generation:
+            return self.hrs < other.hrs
+        return self.generation.number < other.generation.number
+
+
+_NOWHERE: Final = Watermark(NO_GENERATION, NEVER)
+
+
 class RollbackWatch:
     """The highest sequence number and watermark seen of each guard file of each other replica."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], dict[bytes, tuple[int, HRS]]] = {}
+        self._seen: dict[tuple[str, str], dict[bytes, tuple[int, Watermark]]] = {}
         self._found: dict[tuple[str, str, bytes], Rollback] = {}
 
-    def see(self, member: str, chain_id: str, nonce: bytes, sequence: int, hrs: HRS | None = None) -> Rollback | None:
-        """Take what a guard tells of itself; returns how it went backwards, the first time. `hrs`: its watermark.
+    def see(
+        self, member: str, chain_id: str, nonce: bytes, sequence: int, mark: Watermark | None = None
+    ) -> Rollback | None:
+        """Take what a guard tells of itself; returns how it went backwards, the first time. `mark`: where it stands.
 
         Another nonce is another file, which counts for itself: whether it may answer is the generation's business.
         """
         files = self._seen.setdefault((member, chain_id), {})
-        seen, highest = files.get(nonce, (0, NEVER))
-        if sequence < seen or (hrs is not None and hrs < highest):
+        seen, highest = files.get(nonce, (0, _NOWHERE))
+        if sequence < seen or (mark is not None and mark.is_behind(highest)):
             found = Rollback(nonce, max(seen, sequence + 1), sequence)
             return None if self._found.setdefault((member, chain_id, nonce), found) is not found else found
         if nonce not in files and len(files) >= MAX_FILES:
             del files[next(iter(files))]
-        files[nonce] = sequence, hrs if hrs is not None else highest
+        files[nonce] = sequence, mark if mark is not None else highest
         return None
 
     def found(self, member: str) -> list[tuple[str, Rollback]]:

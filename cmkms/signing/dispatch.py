@@ -221,7 +221,7 @@ class Dispatch:
                     self._try_again_later()
                     return
                 self._came_back("signed")
-                self._signer.learn(SignState(errand.hrs, signed.sign_bytes, signed.signature))
+                self._signer.learn(SignState(errand.hrs, signed.sign_bytes, signed.signature, self._signer.generation))
                 self._conclude(errand, answer)
 
     # --------------------------------------------------------------------------------------------------------- errands

@@ -92,6 +92,8 @@ class Signer:
         self._flights: dict[HRS, _Flight] = {}
         self.released = released
         """The last released signature and its bytes. A byte-identical repeat is answered from it, even at a seal."""
+        self.generation = 0
+        """The number of the generation of guards that is asked."""
 
     def submit(self, waiter: Waiter) -> None:
         """Take a request. Its answer comes at once where the quorum decides at once, later otherwise, or never."""
@@ -135,7 +137,7 @@ class Signer:
 
     def learn(self, released: SignState) -> None:
         """Take what another replica released, its signature verified, if it is newer."""
-        if self.released is None or released.hrs > self.released.hrs:
+        if self.released is None or released.order > self.released.order:
             self.released = released
 
     @property
@@ -200,8 +202,9 @@ class Signer:
         if released is not None and released.sign_bytes == granted and released.signature is not None:
             return released.signature, True
         signature = self._key.sign(granted)
-        if released is None or flight.hrs >= released.hrs:
-            self.released = SignState(flight.hrs, granted, signature)
+        signed = SignState(flight.hrs, granted, signature, self.generation)
+        if released is None or signed.order >= released.order:
+            self.released = signed
         return signature, False
 
     def _signed(

@@ -32,7 +32,7 @@ from cmkms.peers.greeting import hello_objection, version_objection
 from cmkms.peers.messages import Blow, Declined, Frame, Goodbye, Hello, HelloMember, Propose, Raft, Status
 from cmkms.peers.wire import PeerProtocolError
 from cmkms.replica.neighbours import differences
-from cmkms.replica.rollback import RollbackWatch
+from cmkms.replica.rollback import RollbackWatch, Watermark
 from cmkms.signing.answers import Rejected, RejectedBecause
 from cmkms.signing.forwarding import Forward, Forwarded, ForwardedSignature, NotHolder
 from tests.fuzz.entries_change import change
@@ -221,7 +221,7 @@ def _be_born_with(claims: tuple[GuardClaim, ...]) -> None:
         if why := getattr(step, "why", "") or getattr(step, "what_to_do", ""):
             refused_claim(CHAIN, KEY_HASH, why)
     for claim in claims:
-        watch.see("node-1", claim.chain_id, claim.nonce, claim.sequence, claim.hrs)
+        watch.see("node-1", claim.chain_id, claim.nonce, claim.sequence, Watermark(claim.generation, claim.hrs))
 
 
 def _change_as(proposed: Change) -> None:

@@ -364,6 +364,19 @@ class TestReplace:
         with pytest.raises(GuardRefusedError, match="too low"):
             plan_replacement(site, given)
 
+    def test_by_the_word_of_its_operator_it_begins_anew_whatever_was_signed(self, site: GuardSite) -> None:
+        """A test net was reset under its old chain id: what was released for the old one speaks against nothing."""
+        store_released(site, DISK, replace(signed(STORED), generation=1))
+        replace_guard(site, DISK, plan_replacement(site, 0, lowers=True))
+        for height in (1, 2):
+            assert accept(site, precommit(height)) == [Accepted(advances=True)]
+        assert not inspect_guard(site).problems
+        assert parse_state(export_state(site, KEY), "export", CHAIN, site.verify).hrs == hrs(2, 0, 3)
+
+    def test_without_that_word_no_height_is_the_beginning(self, site: GuardSite) -> None:
+        with pytest.raises(OperatorError, match="0 is no height"):
+            plan_replacement(site, 0)
+
     @pytest.mark.parametrize("how", ["lost", "rotten"])
     def test_a_point_below_a_signature_that_left_is_refused_even_where_no_record_can_be_read(
         self, site: GuardSite, how: str

@@ -24,7 +24,7 @@ from cmkms.guard.change import Change
 from cmkms.guard.claims import GuardPhase
 from cmkms.guard.decide import Accepted, Conflict, Held, Regression, Verdict
 from cmkms.guard.generation import GenerationId
-from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.hrs import HRS, NEVER, Step
 from cmkms.guard.record import GuardRecord
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked, digest_of
 from cmkms.guard.state_file import SignState
@@ -233,6 +233,32 @@ def test_a_member_can_begin_a_change_that_nobody_asked_for_and_seal_it_where_no_
     cluster.sentries[0].ask(prevote(1000))
     cluster.run(5.0)
     assert 1000 not in {hrs.height for hrs in cluster.judge.signed}
+
+
+def test_no_member_lowers_a_guard_of_another_whatever_it_says_has_begun(tmp_path: Path) -> None:
+    """That takes the word of each replica's own operator. Nor does the proposal hold up what is signed."""
+    cluster = Cluster(tmp_path, 3, seed=7).up()
+    process = cluster.process(LIAR)
+    electorate, previous = process.chain.electorate, process.chain.previous
+    assert electorate is not None
+    cluster.sentries[0].ask(prevote(1000))
+    cluster.run(1.0)
+    members, key, number = electorate.members, electorate.key_hash, electorate.generation.number
+    change = Change(CHAIN, key, number, previous, members, members, NEVER)
+    for phase in (GuardPhase.BOUND, GuardPhase.ARMED):
+        claim = replace(process.chain.claim, phase=phase, generation=change.after, hrs=NEVER)
+        for _ in range(100):
+            for name in HONEST:
+                cluster.links.send(process, name, Status(0, "", HONEST, 0, (CHAIN,), (claim,)))
+                cluster.links.send(process, name, Propose(change))
+            cluster.run(0.005)
+    asked = cluster.sentries[0].ask(prevote(1001))
+    cluster.run(5.0)
+    assert asked.signed
+    for name in HONEST:
+        mark = cluster.hosts[name].watermark
+        assert mark is not None
+        assert mark[0] >= HRS(1000, 0, Step.PREVOTE)
 
 
 def test_the_ceiling_stops_one_request_and_not_a_node_that_climbs_in_steps() -> None:

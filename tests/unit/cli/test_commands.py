@@ -28,6 +28,7 @@ COMMANDS = [
     ("status",),
     ("version",),
     ("cluster", "init"),
+    ("cluster", "lower"),
     ("cluster", "wait"),
     ("cluster", "birth"),
     ("cluster", "change"),

@@ -9,7 +9,7 @@ import pytest
 
 from cmkms.errors import BrokenInvariantError
 from cmkms.guard.change import Armed, Change, ChangeStep, Hold, Move, Seal, Superseded, left_behind, next_change_step
-from cmkms.guard.change_plan import NoPlan, Plan, plan_change
+from cmkms.guard.change_plan import NoPlan, Plan, plan_change, plan_lowering
 from cmkms.guard.claims import NO_FLOOR, FloorClaim, FloorKind, GuardClaim, GuardPhase, refused_claim
 from cmkms.guard.decide import Accepted, Refused, RefusedBecause, Sealed
 from cmkms.guard.founding import Candidate
@@ -174,6 +174,53 @@ class TestAfterTheFirstMove:
         assert left_behind(CHANGE, there) == ["node-1", "node-2"]
 
 
+LOWERED = replace(CHANGE, members=OLD, lowers_to=NEVER)
+"""The chain began anew; the guards stay."""
+
+
+def ready(who: Member, at: HRS = AT) -> Candidate:
+    return one(who, GuardPhase.ARMED, at=at, agrees=LOWERED.after.hash)
+
+
+class TestLowering:
+    def test_it_is_another_generation_than_that_of_the_same_members_without_it(self) -> None:
+        assert LOWERED.after.number == 2
+        assert len({replace(LOWERED, lowers_to=to).after for to in (None, NEVER, hrs(1))}) == 3
+
+    def test_the_generation_after_it_links_to_it(self) -> None:
+        following = Change(CHAIN, KEY_HASH, 2, LOWERED.link, OLD, NEW)
+        assert following.before == LOWERED.after
+
+    def test_all_guards_must_be_there_and_agree(self) -> None:
+        assert step(*(ready(who) for who in OLD), change=LOWERED) == Move()
+        assert "node-2: a watermark is lowered by all" in held(step(*(ready(who) for who in OLD[:2]), change=LOWERED))
+        late = one(OLD[2], GuardPhase.ARMED)
+        assert "node-2 to agree" in held(step(ready(OLD[0]), ready(OLD[1]), late, change=LOWERED))
+
+    def test_sealed_is_where_the_operator_said_whatever_anybody_tells(self) -> None:
+        others = (moved(OLD[1], NEVER, LOWERED), moved(OLD[2], hrs(7), LOWERED))
+        assert step(moved(OLD[0], NEVER, LOWERED), *others, change=LOWERED) == Seal(NEVER, NOW)
+        assert step(ready(OLD[0], hrs(9)), *others, change=LOWERED) == Seal(NEVER, NOW)
+
+    def lowering(self, *candidates: Candidate, to: HRS = NEVER) -> Plan | NoPlan:
+        electorate = Electorate(CHAIN, KEY_HASH, FIRST, OLD)
+        return plan_lowering(electorate, NO_GENERATION.hash, to, {who.member_id: who for who in candidates})
+
+    def test_it_is_planned_for_the_guards_that_there_are(self) -> None:
+        found = planned(self.lowering(*(armed(who) for who in OLD)))
+        assert found.change == LOWERED
+        assert (found.kept, found.new, found.away, found.dropped) == (NAMES, (), (), ())
+
+    @pytest.mark.parametrize("gone", [None, one(OLD[2], GuardPhase.FUSED), fresh(member("node-2", 1))])
+    def test_not_without_one_of_them(self, gone: Candidate | None) -> None:
+        here = [armed(who) for who in OLD[:2]]
+        assert "node-2. Bring them back" in no_plan(self.lowering(*here, *([gone] if gone else [])))
+
+    def test_not_to_where_they_stand_or_above(self) -> None:
+        for to in (AT, hrs(6)):
+            assert "nothing to lower" in no_plan(self.lowering(*(armed(who) for who in OLD), to=to))
+
+
 def plan(*candidates: Candidate, wanted: tuple[str, ...] = NAMES, present: tuple[Member, ...] = OLD) -> Plan | NoPlan:
     generation = first_generation(CHAIN, KEY_HASH, *present)
     electorate = Electorate(CHAIN, KEY_HASH, generation, present)
@@ -299,6 +346,34 @@ class TestAGuardThroughIt:
         setup.guard.seal(change, hrs(2), NOW)
         setup.guard.arm_sealed()
         assert self.ask(setup, precommit(5), change.after) == Sealed(AT)
+
+    def test_lowered_it_signs_again_what_it_has_signed_before_and_nothing_below_the_seal(
+        self, setup: Setup, change: Change
+    ) -> None:
+        end = hrs(2, 0, 3)
+        lowered = replace(change, lowers_to=end)
+        setup.guard.move(lowered)
+        assert setup.guard.record is not None
+        assert (setup.guard.record.hrs, setup.guard.record.sign_bytes) == (end, None)
+        setup.guard.seal(lowered, end, NOW)
+        setup.guard.arm_sealed()
+        assert self.ask(setup, precommit(2), lowered.after) == Sealed(end)
+        assert isinstance(self.ask(setup, precommit(3), lowered.after), Accepted)
+        assert isinstance(self.ask(setup, precommit(9), change.before), Refused)
+
+    def test_one_that_missed_the_lowering_is_lowered_as_it_joins(self, setup: Setup, change: Change) -> None:
+        lowered = replace(change, lowers_to=NEVER)
+        setup.guard.seal(lowered, hrs(9), NOW)
+        assert setup.guard.record is not None
+        assert setup.guard.record.hrs == NEVER
+
+    def test_a_lowered_guard_is_never_armed_for_the_same_members_without_that_word(
+        self, setup: Setup, change: Change
+    ) -> None:
+        setup.guard.seal(replace(change, lowers_to=NEVER), NEVER, NOW)
+        setup.guard.arm_sealed()
+        with pytest.raises(BrokenInvariantError, match="is past"):
+            setup.guard.seal(change, AT, NOW)
 
     def test_sealed_again_it_only_rises(self, setup: Setup, change: Change) -> None:
         setup.guard.move(change)

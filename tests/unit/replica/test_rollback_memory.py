@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cmkms.guard.hrs import HRS
-from cmkms.replica.rollback import MAX_FILES, Rollback, RollbackWatch
+from cmkms.guard.generation import GenerationId
+from cmkms.replica.rollback import MAX_FILES, Rollback, RollbackWatch, Watermark
 from tests.unit.guard.world import CHAIN, hrs
 
 NONCE = b"n" * 16
-AT: HRS = hrs(5, 0, 3)
+AT = Watermark(GenerationId(1, bytes(32)), hrs(5, 0, 3))
 
 
 def watch() -> RollbackWatch:
