@@ -181,7 +181,8 @@ class _Replica:
         try:
             await server.start()
         except OSError as error:
-            self._log.error("no commands are taken: `cmkms cluster change` does not work here", reason=str(error))
+            reason = f"{self._config.home.control_socket}: {error.strerror or error}"
+            self._log.error("no commands are taken: `cmkms cluster change` does not work here", reason=reason)
             return
         try:
             await asyncio.Future[None]()

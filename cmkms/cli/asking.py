@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from cmkms.config import HostPort
     from cmkms.http.schema import StatusBody
 
@@ -22,6 +24,13 @@ TIMEOUT_SECONDS: Final = 2.0
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """A status of a thousand chains has about 2 MiB."""
+
+MAX_SHOWN_CHARS: Final = 80
+"""Of a name that the other side has chosen."""
+
+_ELSEWHERE: Final = (
+    "If another program has that address, give --http-addr; if it is a replica, use the cmkms of its own release"
+)
 
 _OK: Final = 200
 
@@ -51,9 +60,22 @@ def ask(address: HostPort) -> Answer:
     try:
         return Answer(text, StatusBody.model_validate_json(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        _refuse(address, f"what answers is no cmkms of this release ({where}: {first['msg']})")
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        _refuse(address, f"what answers is no cmkms of this release: {_difference(first)}. {_ELSEWHERE}")
+
+
+def _difference(found: ErrorDetails) -> str:
+    """Say how an answer differs from a status. Its names are the other side's, so they are cut."""
+    where = ".".join(str(part) for part in found["loc"])[:MAX_SHOWN_CHARS]
+    match found["type"]:
+        case "json_invalid":
+            return "its answer is not JSON"
+        case "missing":
+            return f"{where} is missing"
+        case _ if where:
+            return f"{where} has another form"
+        case _:
+            return "its answer is no status"
 
 
 def _get(address: HostPort) -> str:
@@ -70,8 +92,12 @@ def _get(address: HostPort) -> str:
         _refuse(address, "nobody listens there. Is this replica running? If it serves elsewhere, give --http-addr")
     except TimeoutError:
         _refuse(address, f"it did not answer within {TIMEOUT_SECONDS:g} s")
-    except (OSError, HTTPException) as error:
-        _refuse(address, f"asking failed ({error})")
+    except ConnectionError:
+        _refuse(address, f"it hung up without an answer. {_ELSEWHERE}")
+    except HTTPException:
+        _refuse(address, f"what answers does not speak HTTP. {_ELSEWHERE}")
+    except OSError as error:
+        _refuse(address, f"{error.strerror or error}. If that is not where the replica serves, give --http-addr")
     finally:
         connection.close()
     if response.status != _OK:

@@ -31,10 +31,19 @@ def control(path: Path, request: Fields) -> Fields:
         raise OperatorError(
             f"{path} is not for user {os.geteuid()}: run this as the user who runs the replica"
         ) from None
+    except TimeoutError:
+        raise UnavailableError(
+            f"{path}: the replica did not answer within {TIMEOUT_SECONDS:g} s: does its disk hang? Its log says more; "
+            f"whatever was asked may still be done"
+        ) from None
     except OSError as error:
-        raise UnavailableError(f"{path}: asking the replica failed ({error})") from error
+        raise UnavailableError(
+            f"{path}: the replica could not be asked: {error.strerror or error}. See its log, and ask again"
+        ) from error
     if fields is None:
-        raise UnavailableError(f"{path}: what answers is no cmkms of this release")
+        raise UnavailableError(
+            f"{path}: what answers is no cmkms of this release: use the cmkms that the replica was started with"
+        )
     if fields.get("ok") is not True:
         raise OperatorError(str(fields.get("why", "the replica refuses, and does not say why")))
     return fields

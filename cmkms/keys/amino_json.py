@@ -44,6 +44,8 @@ _OTHER_KEY_TYPES: Final = ("secp256k1eth", "secp256k1", "sr25519", "bls12_381", 
 _HEX_KEY: Final = re.compile(rb"(?:[0-9A-Fa-f]{64}){1,2}")
 """32 or 64 bytes."""
 
+_RESTORE: Final = "it was damaged or edited: restore the file from its backup, as it was made"
+
 _BARE_FORMS: Final = {
     32: "a bare base64 32-byte seed (the form of tmkms' softsign and identity files)",
     64: "a bare base64 64-byte key (the form of cosmos/kms, or an expanded key of tmkms)",
@@ -108,7 +110,9 @@ def decode_private_key(entry: object, path: Path) -> bytes:
     if len(value) == _YUBIHSM_EXPORT_BYTES:
         raise SecretFileError(f"{path}: priv_key.value is a 96-byte YubiHSM export, which is not in this release")
     if len(value) != _GO_PRIVATE_BYTES:
-        raise SecretFileError(f"{path}: priv_key.value has {len(value)} bytes, expected {_GO_PRIVATE_BYTES}")
+        raise SecretFileError(
+            f"{path}: priv_key.value has {len(value)} bytes, expected {_GO_PRIVATE_BYTES}; {_RESTORE}"
+        )
     seed, public_half = value[:SEED_BYTES], value[SEED_BYTES:]
     if bytes(SigningKey(seed).verify_key) != public_half:
         reason = "is not a seed followed by its public key: it is an expanded key (scalar and prefix), or damaged"
@@ -120,7 +124,7 @@ def decode_public_key(entry: object, path: Path) -> bytes:
     """Take the public key (32 bytes) out of a `pub_key` entry. Raises SecretFileError."""
     value = _typed_value(entry, "pub_key", PUB_KEY_TYPE, path)
     if len(value) != SEED_BYTES:
-        raise SecretFileError(f"{path}: pub_key.value has {len(value)} bytes, expected {SEED_BYTES}")
+        raise SecretFileError(f"{path}: pub_key.value has {len(value)} bytes, expected {SEED_BYTES}; {_RESTORE}")
     return value
 
 
@@ -135,7 +139,7 @@ def _typed_value(entry: object, field: str, type_name: str, path: Path) -> bytes
         raise SecretFileError(f"{path}: {field}.type is {_describe_type(found)}, expected {type_name}")
     value = _decode_base64(encoded)
     if value is None:
-        raise SecretFileError(f"{path}: {field}.value is not base64")
+        raise SecretFileError(f"{path}: {field}.value is not base64; {_RESTORE}")
     return value
 
 

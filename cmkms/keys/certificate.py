@@ -25,6 +25,7 @@ _FROM: Final = dt.datetime(1971, 1, 1, tzinfo=dt.UTC)
 _UNTIL: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _LEAF_NAME: Final = "cmkms replica"
 _PUBLIC_KEY_BYTES: Final = 32
+_NOT_OURS: Final = "the certificate is none of a cmkms replica"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,11 @@ def issuer_of(certificate: bytes) -> bytes:
         leaf = x509.load_der_x509_certificate(certificate)
         issuer = _named_key(leaf)
         Ed25519PublicKey.from_public_bytes(issuer).verify(leaf.signature, leaf.tbs_certificate_bytes)
-    except (ValueError, x509.InvalidVersion, InvalidSignature) as error:
-        why = str(error) or "its signature is not the issuer's"
-        raise PeerError(f"the certificate is none of a cmkms replica: {why}") from None
+    except InvalidSignature:
+        raise PeerError(f"{_NOT_OURS}: its signature is not the issuer's") from None
+    except (ValueError, x509.InvalidVersion):
+        # What the parser says is for whoever wrote the parser.
+        raise PeerError(f"{_NOT_OURS}: it is damaged, or its issuer's name is no public key") from None
     return issuer
 
 

@@ -38,8 +38,12 @@ def read_header(data: bytes) -> SignBytesHeader:
     """Read the header of canonical sign-bytes, length prefix included. Raises SignBytesError where it cannot walk."""
     try:
         return _walk(data)
-    except (IndexError, struct.error, UnicodeDecodeError, KeyError) as error:
-        raise SignBytesError(f"these are no sign-bytes of a vote or proposal: {error!r}") from error
+    except (IndexError, struct.error) as error:
+        raise SignBytesError("these are no sign-bytes of a vote or proposal: they end too early") from error
+    except KeyError as error:
+        raise SignBytesError("these are no sign-bytes of a vote or proposal: of another type") from error
+    except UnicodeDecodeError as error:
+        raise SignBytesError("these are no sign-bytes of a vote or proposal: the chain id is not UTF-8") from error
 
 
 def _walk(data: bytes) -> SignBytesHeader:

@@ -132,8 +132,10 @@ def parse_sign_bytes(data: bytes) -> CanonicalMessage:
     """
     try:
         message = _parse_leniently(data)
-    except (WireFormatError, UnicodeDecodeError) as error:
+    except WireFormatError as error:
         raise SignBytesError(f"these are no sign-bytes: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SignBytesError("these are no sign-bytes: the chain id is not UTF-8") from error
     if encode_sign_bytes(message) != data:
         raise SignBytesError("these sign-bytes are not in the canonical form")
     return message

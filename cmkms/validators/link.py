@@ -66,9 +66,13 @@ class Link:
             talk = await self._dial()
         except OSError as error:
             return from_os_error(error, self._address)
-        except UnicodeError as error:
+        except UnicodeError:
             # Python's IDNA codec, before any resolver is asked: a label of more than 63 characters, for one.
-            return Trouble(TroubleKind.UNRESOLVED, f"{self._address.host} is no host name: {error}")
+            return Trouble(
+                TroubleKind.UNRESOLVED,
+                f"{self._address.host} is no host name: a part of it is empty or longer than 63 characters; "
+                f"correct validator_addr, or write an IP address",
+            )
         self._conversation = talk
         # Cancelled here, the conversation stays in its place: `run` then knows what to hang up.
         trouble = await talk.ended

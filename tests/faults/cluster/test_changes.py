@@ -19,7 +19,7 @@ from cmkms.harness.signer_cluster import CmkmsCluster
 from cmkms.harness.signer_process import SignerProcessError
 from tests.faults.cluster.changes import all_armed, all_connected, change, lose
 from tests.faults.cluster.contradictions import Asked, play
-from tests.faults.cluster.replicas import READY, eventually
+from tests.faults.cluster.replicas import READY, eventually, warnings
 
 ROUNDS: Final = 4
 
@@ -96,6 +96,19 @@ async def test_one_of_three_alone_and_three_again(cluster: CmkmsCluster, node: S
         await wait_armed(cluster)
         await asking.goes_on(cluster)
     assert oracle.violations == []
+
+
+async def test_where_commands_cannot_be_taken_it_is_said_why_and_signing_goes_on(
+    unborn: CmkmsCluster, node: SimulatedNode
+) -> None:
+    replica = unborn.replica("node-0")
+    (replica.home / "data" / "@control").mkdir()
+    unborn.start_all()
+    await asyncio.to_thread(unborn.wait_ready, READY)
+    async with Asking(node, 4) as asking:
+        await asking.goes_on(unborn)
+    [told] = warnings(replica, "no commands are taken")
+    assert told["reason"].endswith("@control: Is a directory")
 
 
 @pytest.mark.proof

@@ -35,6 +35,15 @@ proposals = st.builds(
 )
 
 
+NO_TEXT = (
+    encode_sign_bytes(
+        CanonicalMessage(SignedMsgType.PREVOTE, 1, 0, 0, BlockID(b"", PartSetHeader(0, b"")), Timestamp(0, 0), "c")
+    )[:-1]
+    + b"\xff"
+)
+"""Sign-bytes but for their chain id, which stands last."""
+
+
 @given(st.one_of(votes, proposals))
 def test_the_header_is_what_the_strict_parser_reads(message: CanonicalMessage) -> None:
     header = read_header(encode_sign_bytes(message))
@@ -81,3 +90,22 @@ def test_any_bytes_end_in_a_header_or_a_sign_bytes_error(data: bytes) -> None:
 def test_what_is_no_vote_or_proposal_is_refused(data: bytes) -> None:
     with pytest.raises(SignBytesError):
         read_header(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\x03\x08\x01\x11", "they end too early"),
+        (b"\x02\x08\x07", "of another type"),
+        (NO_TEXT, "the chain id is not UTF-8"),
+    ],
+)
+def test_why_they_are_none_is_said_in_words(data: bytes, why: str) -> None:
+    with pytest.raises(SignBytesError) as refused:
+        read_header(data)
+    assert str(refused.value) == f"these are no sign-bytes of a vote or proposal: {why}"
+
+
+def test_the_strict_parser_too_says_it_in_words() -> None:
+    with pytest.raises(SignBytesError, match=r"^these are no sign-bytes: the chain id is not UTF-8$"):
+        parse_sign_bytes(NO_TEXT)

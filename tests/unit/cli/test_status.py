@@ -39,16 +39,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def answering(answer: bytes) -> Generator[str]:
-    """Answer one connection with these bytes, whatever it asks; the connection stays open if there are none."""
+def answering(answer: bytes | None) -> Generator[str]:
+    """Answer one connection with these bytes, whatever it asks; none keeps it open, and None hangs up."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         connection, _ = listener.accept()
         with closing(connection):
             connection.recv(65536)
-            connection.sendall(answer)
-            if not answer:
+            if answer is not None:
+                connection.sendall(answer)
+            if answer == b"":
                 connection.recv(65536)
 
     thread = threading.Thread(target=serve)
@@ -241,25 +242,46 @@ class TestWhoAnswers:
             "If it serves elsewhere, give --http-addr\n"
         )
 
+    def test_what_the_system_says_is_told_without_its_number(self, operator: Operator) -> None:
+        # Linux connects nobody to a broadcast address, and sends nothing there.
+        ran = operator.run("status", "--http-addr", "255.255.255.255:1")
+        assert (ran.code, "Errno" in ran.err) == (1, False)
+        assert "Network is unreachable. If that is not where the replica serves, give --http-addr" in ran.err
+
     @pytest.mark.parametrize(
         ("answer", "why"),
         [
             (
                 b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-                "is no cmkms of this release (is_leader: Field required",
+                "is no cmkms of this release: is_leader is missing. If another program has that address, give",
             ),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "is no cmkms of this release"),
+            (
+                b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"is_leader":{}}',
+                "is no cmkms of this release: is_leader has another form",
+            ),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "is no cmkms of this release: its answer is no status"),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+                "is no cmkms of this release: its answer is not JSON",
+            ),
             (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "it answered 403 Forbidden"),
             (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "it answered 302"),
-            (b"\x15\x03\x01\x00\x02\x02\x46", "asking failed"),
+            (b"\x15\x03\x01\x00\x02\x02\x46", "does not speak HTTP"),
+            (None, "it hung up without an answer"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}", "its answer was cut off"),
         ],
-        ids=["empty", "page", "forbidden", "redirect", "tls", "cut off"],
+        ids=["empty", "other form", "array", "page", "forbidden", "redirect", "tls", "hangs up", "cut off"],
     )
-    def test_somebody_else(self, operator: Operator, answer: bytes, why: str) -> None:
+    def test_somebody_else(self, operator: Operator, answer: bytes | None, why: str) -> None:
         with answering(answer) as address:
             ran = operator.run("status", "--http-addr", address)
         assert (ran.code, why in ran.err, ran.err.count("\n")) == (1, True, 1)
+
+    def test_one_with_long_names_of_its_own(self, operator: Operator) -> None:
+        body = json.dumps({"guards": {"x" * 5000: {"state": 1}}, "chains": "x" * 5000}).encode()
+        with answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)) as address:
+            ran = operator.run("status", "--http-addr", address)
+        assert (ran.code, len(ran.err) < 400) == (1, True)
 
     def test_one_without_end(self, operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cmkms.cli.asking.MAX_BODY_BYTES", 100)

@@ -146,6 +146,42 @@ async def test_where_no_replica_runs_it_says_so(tmp_path: Path) -> None:
         control(tmp_path / "@control", {})
 
 
+def test_what_the_system_says_is_told_without_its_number(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnavailableError, match="the replica could not be asked: Not a directory\\. See its log"):
+        control(tmp_path / "file" / "@control", {})
+
+
+def listening(path: Path) -> socket.socket:
+    """Somebody whom the kernel connects, whatever becomes of it."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    return sock
+
+
+def test_a_replica_that_does_not_answer_is_told_of_with_what_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmkms.control.client.TIMEOUT_SECONDS", 0.1)
+    with (
+        listening(tmp_path / "@control"),
+        pytest.raises(UnavailableError, match=r"did not answer within 0\.1 s: does its disk hang\? Its log says more"),
+    ):
+        control(tmp_path / "@control", {})
+
+
+async def test_whoever_else_answers_is_told_of_with_what_to_use(tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"SSH-2.0\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "@control"):
+        with pytest.raises(UnavailableError, match="use the cmkms that the replica was started with"):
+            await asyncio.to_thread(control, tmp_path / "@control", {})
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 async def test_another_user_is_not_answered(served: Served) -> None:
     served.path.chmod(0o666)

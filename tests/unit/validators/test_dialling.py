@@ -35,6 +35,13 @@ async def test_a_name_with_two_addresses_where_nobody_listens_is_refused(seat: S
         assert "priv_validator_laddr" in (await seat.trouble(TroubleKind.REFUSED)).detail
 
 
+async def test_a_name_that_can_be_none_is_told_of_with_what_to_write(seat: Seat) -> None:
+    async with seat.dialling(ValidatorAddress(Scheme.TCP, f"{'x' * 64}.example", 26659)):
+        detail = (await seat.trouble(TroubleKind.UNRESOLVED)).detail
+    assert "longer than 63 characters; correct validator_addr, or write an IP address" in detail
+    assert "codec" not in detail
+
+
 async def test_a_unix_socket_that_is_not_there_is_absent(seat: Seat, tmp_path: Path) -> None:
     async with seat.dialling(ValidatorAddress(Scheme.UNIX, path=str(tmp_path / "no.sock"))):
         assert "priv_validator_laddr" in (await seat.trouble(TroubleKind.ABSENT)).detail
