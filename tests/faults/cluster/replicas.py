@@ -42,10 +42,14 @@ _TROUBLE: Final = {"warning", "error", "critical"}
 
 
 def make_cluster(
-    directory: Path, *addresses: str, own: Mapping[str, str] | None = None, peer_proxies: bool = False
+    directory: Path,
+    *addresses: str,
+    own: Mapping[str, str] | None = None,
+    peer_proxies: bool = False,
+    replicas: int = 3,
 ) -> CmkmsCluster:
-    """Three homes with one key that dial these addresses, or each its `own`; nothing runs yet."""
-    cluster = CmkmsCluster(directory, CHAIN, addresses, peer_proxies=peer_proxies)
+    """So many homes with one key that dial these addresses, or each its `own`; nothing runs yet."""
+    cluster = CmkmsCluster(directory, CHAIN, addresses, replicas=replicas, peer_proxies=peer_proxies)
     for member, address in (own or {}).items():
         cluster.replica(member)._validator_addrs = (address,)
     try:
