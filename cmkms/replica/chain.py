@@ -121,6 +121,7 @@ class ReplicaChain:
         self._flaps: dict[str, Repeats] = {}
         self._previous = b""
         self._generations = 0
+        self._own_turns = 0
         self.chain_id: Final = place.site.chain_id
         self.guard: Final = opened.guard if isinstance(opened, UnarmedGuard | JoiningGuard) else opened
         self.service: Final = GuardService(
@@ -361,13 +362,22 @@ class ReplicaChain:
     # -------------------------------------------------------------------------------------------- the way to guards
 
     def ask(self, member: str, message: Accept | Peek) -> bool:
-        """See `GuardPort.ask`. The own guard answers in its turn, when what goes to the others has left."""
-        if member != self._around.me:
-            return self._around.send(member, message)
-        self._around.soon(lambda: self._ask_own_guard(message))
-        return True
+        """See `GuardPort.ask`. The own guard answers in its turn, when what goes to those before it has left.
+
+        Who is asked after it is asked when it has written: a majority needs fewer than all, and the own disk is not
+        kept waiting for the others.
+        """
+        if member == self._around.me:
+            self._own_turns += 1
+            self._around.soon(lambda: self._ask_own_guard(message))
+            return True
+        if self._own_turns:
+            self._around.soon(lambda: self._around.send(member, message))
+            return True
+        return self._around.send(member, message)
 
     def _ask_own_guard(self, message: Accept | Peek) -> None:
+        self._own_turns -= 1
         answer = self.service.accept(message) if isinstance(message, Accept) else self.service.peek(message)
         self.answered(self._around.me, self._around.identity, answer)
 

@@ -35,9 +35,20 @@ class TestMajority:
         board.propose(ASKED)
         assert sorted(one.to for one in board.accepts) == ["node-0", "node-1", "node-2"]
 
-    def test_the_own_guard_is_asked_last_so_that_the_others_work_beside_it(self, board: Board) -> None:
+    def test_before_the_own_guard_as_many_others_as_it_takes_so_that_they_work_beside_it(
+        self, board: Board, five: Board
+    ) -> None:
+        for one, order in ((board, [1, 0, 2]), (five, [1, 2, 0, 3, 4])):
+            one.propose(ASKED)
+            assert [sent.to for sent in one.accepts] == [f"node-{number}" for number in order]
+
+    def test_whoever_was_quickest_is_asked_first_from_then_on(self, board: Board) -> None:
         board.propose(ASKED)
-        assert board.accepts[-1].to == ME
+        for name in ("node-2", ME, "node-1"):
+            board.say(name, ACCEPTED)
+        board.sent.clear()
+        board.propose(precommit(6))
+        assert [sent.to for sent in board.accepts] == ["node-2", ME, "node-1"]
 
     def test_every_question_has_a_number_of_its_own(self, board: Board) -> None:
         board.propose(ASKED)
