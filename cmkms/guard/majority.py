@@ -114,7 +114,7 @@ class MajorityQuorum:
         """Answers that were not counted: of no member, another guard's, or to no question of ours."""
 
     def _in_order(self, members: list[str]) -> list[str]:
-        """Put the own guard behind as many others as make a majority with it: all these write at once. Then the rest."""
+        """Put the own guard behind as many others as make a majority with it, which write beside it. Then the rest."""
         others = [member for member in members if member != self._me]
         own = [self._me] if self._me in self._members else []
         return [*others[: self._quorum - 1], *own, *others[self._quorum - 1 :]]

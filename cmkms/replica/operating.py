@@ -5,7 +5,8 @@ Answers are plain values, fit for JSON; a request that makes no sense is answere
 
 from __future__ import annotations
 
-from typing import Any, cast
+import json
+from typing import Any, Final, cast
 
 from cmkms.guard.change import Change
 from cmkms.guard.change_plan import NoPlan, Plan, plan_change, plan_lowering
@@ -20,6 +21,9 @@ __all__ = ["operate"]
 
 Answer = dict[str, Any]
 
+_MAX_SHOWN: Final = 80
+"""Characters of what was asked, which may be as long as a line."""
+
 
 def operate(replica: Replica, request: dict[str, Any]) -> Answer:
     """Do what is asked, and answer: `ok`, and `why` where it is refused."""
@@ -28,7 +32,7 @@ def operate(replica: Replica, request: dict[str, Any]) -> Answer:
         (chain_id,) = replica.chains
     chain = replica.chains.get(chain_id) if isinstance(chain_id, str) else None
     if chain is None:
-        asked = "which chain?" if chain_id is None else f"chain {chain_id!r} is not served here:"
+        asked = "which chain?" if chain_id is None else f"chain {_as_json(chain_id)} is not served here:"
         return _refused(f"{asked} this replica serves {', '.join(replica.chains)}")
     match request.get("do"):
         case "progress":
@@ -42,7 +46,7 @@ def operate(replica: Replica, request: dict[str, Any]) -> Answer:
             plan = _plan(replica, chain, request)
             return _refused(plan) if isinstance(plan, str) else _begin(replica, chain, plan.change, request)
         case other:
-            return _refused(f"{other!r} is nothing that this release does")
+            return _refused(f"{_as_json(other)} is nothing that this release does")
 
 
 def _knows(chain: ReplicaChain, to_hash: object) -> bool:
@@ -142,6 +146,10 @@ def _progress(replica: Replica, chain: ReplicaChain) -> Answer:
 
 def _words(claim: GuardClaim) -> str:
     return f"{claim.phase.name.lower()}, generation {claim.generation.number}, at {claim.hrs}"
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value)[:_MAX_SHOWN]
 
 
 def _refused(why: str) -> Answer:
