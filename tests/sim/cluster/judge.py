@@ -55,6 +55,8 @@ class Judge:
     def __init__(self, names: tuple[str, ...], story: Story) -> None:
         self._names = names
         self._size = len(names)
+        self._all = names
+        self._members: dict[bytes, tuple[str, ...]] = {}
         self._story = story
         self._answers = Oracle([CHAIN])
         self._books: dict[str, _Book] = {}
@@ -80,6 +82,13 @@ class Judge:
         self._story.tell("judge", f"VIOLATION: {why}")
         raise AssertionError(why)
 
+    def expect(self, generation: bytes, names: tuple[str, ...]) -> None:
+        """An operator begins a change of generation: these will be the guards of the one with that hash, and no others.
+
+        From the first of them that answers for it, it is theirs to say what can be signed.
+        """
+        self._members[generation] = names
+
     # ---------------------------------------------------------------------------------------------------------- guards
 
     def durable(self, name: str, stored: Watermark) -> None:
@@ -92,6 +101,9 @@ class Judge:
             self.condemn(f"{name} keeps a record of {stored.member} for {stored.chain_id}")
         if not stored.armed:
             return
+        if stored.generation_hash in self._members:
+            self._names = self._members[stored.generation_hash]
+            self._size = len(self._names)
         same_file = before is not None and before.nonce == stored.nonce
         if self.watches_guards and same_file and before is not None and not book.rolled_back:
             if hrs < before.hrs or stored.sequence < before.sequence or stored.generation < before.generation:
@@ -147,10 +159,12 @@ class Judge:
             for generation, held in book.accepted.get(hrs, {}).items()
             if held == sign_bytes
         )
-        most = max(behind.values(), default=0)
-        if most <= self._size // 2:
-            self.condemn(f"{name} signs at {hrs} with {most} of {self._size} disks behind it")
-        self._note_generation(hrs, max(behind, key=lambda one: behind[one]))
+        sizes = {generation: len(self._members.get(generation, self._all)) for generation in behind}
+        signing = [generation for generation, size in sizes.items() if behind[generation] > size // 2]
+        if not signing:
+            most = " or ".join(f"{behind[one]} of {sizes[one]}" for one in behind) or f"0 of {self._size}"
+            self.condemn(f"{name} signs at {hrs} with {most} disks behind it")
+        self._note_generation(hrs, max(signing, key=lambda one: behind[one]))
 
     def _note_generation(self, hrs: HRS, generation: bytes) -> None:
         """By which generation this is signed; the later ones must be sealed above it."""

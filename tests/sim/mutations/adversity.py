@@ -19,7 +19,7 @@ from tests.sim.cluster.cluster import Cluster
 from tests.sim.mutations.profiles import Profile
 from tests.unit.signing.messages import CHAIN
 
-__all__ = ["Adversity", "UnservedError"]
+__all__ = ["SETTLED_SECONDS", "Adversity", "UnservedError"]
 
 SETTLED_SECONDS = 0.8
 """After everything works again: sessions are back, one replica leads, and all have told of their guards."""
@@ -72,11 +72,12 @@ class Adversity:
         if self._profile.blows and self._cluster.events.now >= self._quiet_until:
             name = self._random.choice(self._profile.blows)
             blow: Callable[[], None] = getattr(self, name)
-            self._tell(name)
+            self.tell(name)
             blow()
         self._next()
 
-    def _tell(self, what: str) -> None:
+    def tell(self, what: str) -> None:
+        """Note it in the story."""
         self.befell.append(f"{self._cluster.events.now:.3f} {what}")
 
     # ---------------------------------------------------------------------------------------------------- for a while
@@ -161,7 +162,7 @@ class Adversity:
     def _die(self, holder: str) -> None:
         if self._cluster.hosts[holder].process is None:
             return
-        self._tell(f"{holder} dies")
+        self.tell(f"{holder} dies")
         self._cluster.kill(holder)
         died = self._cluster.events.now
         self._cluster.events.later(TAKEN_OVER_SECONDS, lambda: self._all_were_served(died))
@@ -250,12 +251,12 @@ class Adversity:
         for name in late:
             cluster.links.block(cluster.links.around(name))
         self.behind = {*late, spoiled}
-        self._tell(f"{late} lag behind, and {spoiled} is spoiled")
+        self.tell(f"{late} lag behind, and {spoiled} is spoiled")
         snapshot = (
             cluster.image(spoiled) if cluster.hosts[spoiled].disk.exists(cluster.hosts[spoiled].site.path) else b""
         )
         cluster.run(LAGGING_SECONDS)
-        self._quieten()
+        self.quieten()
         match self._profile.ending:
             case "roll_back":
                 self._roll_back(spoiled, snapshot)
@@ -305,9 +306,10 @@ class Adversity:
                         change = {"do": "change", "chain": CHAIN, "to_hash": plan["to_hash"]}
                         process.run(partial(operate, process.replica, change))
                         break
-        self._tell(f"the new guard of {name} is {cluster.process(name).chain.phase.name}")
+        self.tell(f"the new guard of {name} is {cluster.process(name).chain.phase.name}")
 
-    def _quieten(self) -> None:
+    def quieten(self) -> None:
+        """No node asks for anything any more."""
         for sentry in self._cluster.sentries:
             sentry.busy = False
             sentry.give_up()

@@ -22,6 +22,7 @@ from tests.sim.cluster.cluster import Cluster
 from tests.sim.cluster.sentries import Asked, Sentry
 from tests.sim.mutations.adversity import Adversity, UnservedError
 from tests.sim.mutations.confused import ConfusedNode, contradicted
+from tests.sim.mutations.fewer import Fewer
 from tests.sim.mutations.profiles import Profile
 from tests.unit.signing.messages import prevote
 
@@ -107,8 +108,20 @@ class _Life:
         cluster.run(self._profile.seconds, until=self._two_hold)
         self.adversity.end()
         cluster.run(HEALED_SECONDS, until=self._two_hold)  # what was to pass has passed
-        self.adversity.end_with_a_laggard()
-        self._ask_the_last_questions()
+        groups = self._end()
+        self._ask_the_last_questions(groups)
+
+    def _end(self) -> list[tuple[str, ...]]:
+        """The last blow; returns who is up together when the last questions are asked."""
+        fewer = Fewer(self.cluster, self.adversity, self._nodes, self._random)
+        match self._profile.ending:
+            case "halved":
+                return fewer.halved()
+            case "bridged":
+                return fewer.bridged()
+            case _:
+                self.adversity.end_with_a_laggard()
+                return self._majorities()
 
     # ---------------------------------------------------------------------------------------------------- all the time
 
@@ -182,10 +195,10 @@ class _Life:
 
     # ---------------------------------------------------------------------------------------------- the last questions
 
-    def _ask_the_last_questions(self) -> None:
+    def _ask_the_last_questions(self, groups: list[tuple[str, ...]]) -> None:
         """Every majority alone, asked for something else at the highest place that is signed; then for what is new."""
         cluster, node = self.cluster, self._nodes[0]
-        for number, majority in enumerate(self._majorities()):
+        for number, majority in enumerate(groups):
             for name, host in cluster.hosts.items():
                 if host.process is not None and name not in majority:
                     cluster.kill(name)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 __all__ = [
     "BIRTHS",
+    "BRIDGED",
     "CAMPAIGN",
     "CHANGES",
     "CUT_LINKS",
     "FAILING_DISKS",
     "FIVE",
+    "HALVED",
     "LEASES",
     "LOST_HOMES",
     "PROFILES",
@@ -46,7 +48,8 @@ class Profile:
     restless_births: bool = False
     """Replicas are killed in the midst of their birth, and homes that are bound to nothing are made anew."""
     ending: str = ""
-    """What befalls one guard at the end, while another lags: `rot`, `roll_back`, `lose_the_home` or `replace`."""
+    """What befalls one guard at the end, while another lags: `rot`, `roll_back`, `lose_the_home` or `replace`; or how
+    five become three: `halved` or `bridged` (`fewer.py`)."""
     watches_leases: bool = False
     """Whether it is looked at every moment who holds the lease, and not now and then only."""
     general: bool = False
@@ -129,6 +132,23 @@ CHANGES = Profile(
     seconds=3.0,
     ending="replace",
 )
+HALVED = Profile(
+    "halved",
+    "two guards of five keep what the others have not signed; then these two and one of the others are the generation",
+    ("isolate", "kill"),
+    replicas=5,
+    seconds=1.5,
+    ending="halved",
+)
+BRIDGED = Profile(
+    "bridged",
+    "five become three; two of these are cut off from the lease holder, which signs on with the third",
+    ("isolate", "kill"),
+    replicas=5,
+    seconds=1.5,
+    pace=0.02,
+    ending="bridged",
+)
 LEASES = Profile(
     "leases",
     "links are cut and come back one way first, processes stop and go on; it is looked at all the time who leads",
@@ -147,5 +167,5 @@ BIRTHS = Profile(
 )
 PROFILES = (
     CAMPAIGN, CUT_LINKS, FIVE, STARVED, TAKEOVERS, RESTARTS, FAILING_DISKS, ROT, ROLLED_BACK, LOST_HOMES, CHANGES,
-    LEASES, BIRTHS,
+    HALVED, BRIDGED, LEASES, BIRTHS,
 )  # fmt: skip

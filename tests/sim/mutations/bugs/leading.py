@@ -9,12 +9,11 @@ from cmkms.cluster.coordination import Coordination
 from cmkms.cluster.elections import Elections
 from cmkms.cluster.lease import Mandate
 from cmkms.guard.accepting import GuardService
-from cmkms.guard.change import Seal, _Look
 from cmkms.guard.founding import FoundingStep, _Founding
 from cmkms.guard.majority import MajorityQuorum
 from cmkms.guard.rpc import Peek, Peeked
 from tests.sim.mutations.bug import Harmless, SeededBug, swapped
-from tests.sim.mutations.profiles import BIRTHS, CHANGES, CUT_LINKS, LEASES, TAKEOVERS
+from tests.sim.mutations.profiles import BIRTHS, CUT_LINKS, LEASES, TAKEOVERS
 
 __all__ = ["HARMLESS", "LEADING"]
 
@@ -92,21 +91,10 @@ def stands_without_a_pre_vote() -> Generator[None]:
         yield
 
 
-@contextmanager
-def seals_where_it_stands() -> Generator[None]:
-    def too_low(look: _Look) -> Seal:
-        return Seal(look._mine.claim.hrs, 0)
-
-    with swapped(_Look, "_seal", too_low):
-        yield
-
-
 LEADING = (
     SeededBug("arm before all are bound", "a guard arms as soon as it is bound itself",
               "all n files bind durably; a guard arms when all n are known bound", arms_before_all_are_bound, BIRTHS,
               pinned=4),
-    SeededBug("seal too low", "a guard of the next generation is sealed where it stands, and not at the highest told",
-              "every guard of k+1 is strictly sealed to the highest report", seals_where_it_stands, CHANGES),
     SeededBug("do not peek", "a new lease holder writes before it has asked what the former one left",
               "until a majority answered a peek, own included, write none", does_not_peek, TAKEOVERS),
     SeededBug("count the lease from the acknowledgement", "a lease lasts from when its acknowledgement came",
