@@ -371,10 +371,14 @@ class ReplicaChain:
             self._own_turns += 1
             self._around.soon(lambda: self._ask_own_guard(message))
             return True
-        if self._own_turns:
-            self._around.soon(lambda: self._around.send(member, message))
-            return True
-        return self._around.send(member, message)
+        if not self._own_turns:
+            return self._around.send(member, message)
+
+        def send() -> None:
+            self._around.send(member, message)
+
+        self._around.soon(send)
+        return True
 
     def _ask_own_guard(self, message: Accept | Peek) -> None:
         self._own_turns -= 1

@@ -70,7 +70,7 @@ class Fewer:
         ways = self._cut(leaving, apart)
         cluster.run(GONE_SECONDS)
         self._adversity.tell(f"{leaving} sign with {bridge}, and do not hear {apart}")
-        if self._random.random() < 0.5:
+        if self._random.random() < 2:
             # It knows of one that has moved, and what tells it of the others comes late.
             for late in (*leaving, apart[1]):
                 cluster.links.slow[late, bridge] = (LATE_SECONDS / 2, LATE_SECONDS)
