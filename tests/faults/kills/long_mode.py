@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -36,11 +37,17 @@ _CHANGE_KILLS: Final = 15
 
 
 async def long_run(kills: int, hits: int, seed: int, seconds: float) -> Tally:
-    """Until all have fallen, and each place was hit so often, or the time is over. Raises CondemnedError."""
+    """Until all have fallen, and each place was hit so often, or the time is over. Raises CondemnedError.
+
+    SIGTERM or SIGINT ends it when the round is over that it is in, some minutes later.
+    """
     deadline = time.monotonic() + seconds
     rng = random.Random(seed)
     total = Tally()
-    while time.monotonic() < deadline and not _reached(total, kills, hits):
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    while time.monotonic() < deadline and not (told.is_set() or _reached(total, kills, hits)):
         for fewest, run in ((_KILLS, campaign), (_BIRTH_KILLS, births), (_CHANGE_KILLS, changes)):
             goal = Goal(min(fewest, kills), 0, max(deadline - time.monotonic(), 1.0))
             with tempfile.TemporaryDirectory(prefix="cmkms-kills-") as directory:
