@@ -27,7 +27,8 @@ GONE_SECONDS = 2.0
 CHANGED_SECONDS = 1.0
 WITHIN_SECONDS = 0.4
 """Longer than until the next heartbeat, with which a replica tells its peers of a change that has begun."""
-LATE_SECONDS = 0.15
+LATE_SECONDS = (0.04, 0.1)
+"""Seconds, at least and at most: to the bridge and back well within a lease of 0.4 s."""
 
 
 class Fewer:
@@ -58,9 +59,10 @@ class Fewer:
         cluster.run(SETTLED_SECONDS)
         return self._become(left[0], (left[0], *kept))
 
-    def bridged(self) -> list[tuple[str, ...]]:
+    def bridged(self, *, late: bool = False) -> list[tuple[str, ...]]:
         """The holder and one more are to leave. Of those who stay only one hears them, and signs with them until then.
 
+        `late`: it moves as soon as it hears of the change, and learns a while later that others have moved.
         Returns who is up together when the last questions are asked.
         """
         cluster = self._cluster
@@ -70,10 +72,10 @@ class Fewer:
         ways = self._cut(leaving, apart)
         cluster.run(GONE_SECONDS)
         self._adversity.tell(f"{leaving} sign with {bridge}, and do not hear {apart}")
-        if self._random.random() < 2:
+        if late:
             # It knows of one that has moved, and what tells it of the others comes late.
-            for late in (*leaving, apart[1]):
-                cluster.links.slow[late, bridge] = (LATE_SECONDS / 2, LATE_SECONDS)
+            for name in (*leaving, apart[1]):
+                cluster.links.slow[name, bridge] = LATE_SECONDS
         for node in self._nodes:
             node.connect(leaving[0])
             node.begin()

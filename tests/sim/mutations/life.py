@@ -119,6 +119,8 @@ class _Life:
                 return fewer.halved()
             case "bridged":
                 return fewer.bridged()
+            case "bridged_late":
+                return fewer.bridged(late=True)
             case _:
                 self.adversity.end_with_a_laggard()
                 return self._majorities()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 __all__ = [
     "BIRTHS",
     "BRIDGED",
+    "BRIDGED_LATE",
     "CAMPAIGN",
     "CHANGES",
     "CUT_LINKS",
@@ -49,7 +50,7 @@ class Profile:
     """Replicas are killed in the midst of their birth, and homes that are bound to nothing are made anew."""
     ending: str = ""
     """What befalls one guard at the end, while another lags: `rot`, `roll_back`, `lose_the_home` or `replace`; or how
-    five become three: `halved` or `bridged` (`fewer.py`)."""
+    five become three: `halved`, `bridged` or `bridged_late` (`fewer.py`)."""
     watches_leases: bool = False
     """Whether it is looked at every moment who holds the lease, and not now and then only."""
     general: bool = False
@@ -149,6 +150,15 @@ BRIDGED = Profile(
     pace=0.02,
     ending="bridged",
 )
+BRIDGED_LATE = Profile(
+    "bridged, late",
+    "as bridged, and the third hears late of those who have moved",
+    ("isolate", "kill"),
+    replicas=5,
+    seconds=1.5,
+    pace=0.02,
+    ending="bridged_late",
+)
 LEASES = Profile(
     "leases",
     "links are cut and come back one way first, processes stop and go on; it is looked at all the time who leads",
@@ -167,5 +177,5 @@ BIRTHS = Profile(
 )
 PROFILES = (
     CAMPAIGN, CUT_LINKS, FIVE, STARVED, TAKEOVERS, RESTARTS, FAILING_DISKS, ROT, ROLLED_BACK, LOST_HOMES, CHANGES,
-    HALVED, BRIDGED, LEASES, BIRTHS,
+    HALVED, BRIDGED, BRIDGED_LATE, LEASES, BIRTHS,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from cmkms.guard.hrs import HRS
 from cmkms.guard.majority import MajorityQuorum
 from cmkms.guard.record import GuardRecord
 from tests.sim.mutations.bug import Harmless, SeededBug, swapped
-from tests.sim.mutations.profiles import BRIDGED, CHANGES, HALVED
+from tests.sim.mutations.profiles import BRIDGED, BRIDGED_LATE, CHANGES, HALVED
 
 __all__ = ["CHANGING", "HARMLESS"]
 
@@ -112,7 +112,7 @@ CHANGING = (
               "a moved guard answers nothing for k from then on", older_generations_are_answered, BRIDGED),
     SeededBug("answer after moving", "a guard that has moved, and is not sealed yet, still answers for what it left",
               "a moved guard answers nothing for k from then on; each reports its watermark after the move",
-              moved_guards_answer_on, BRIDGED, pinned=6),
+              moved_guards_answer_on, BRIDGED_LATE),
     SeededBug("arm at the first mover", "a guard is sealed and armed as soon as one has left the old generation",
               "a majority of k's guards durably moves to k+1", the_first_mover_is_enough, BRIDGED),
 )  # fmt: skip
