@@ -139,15 +139,6 @@ def chain(make_chain: MakeChain, every_node: tuple[Program, Transport]) -> Chain
 
 
 @pytest.fixture
-def cluster_chain(make_cluster_chain: MakeClusterChain, every_node: tuple[Program, Transport]) -> ClusterChain:
-    """One chain under three replicas, for each version and transport.
-
-    Not as fast as it can be: a chain that takes all of both cores leaves none for a replica to start on.
-    """
-    return make_cluster_chain(*every_node, consensus={"timeout_commit": "100ms"})
-
-
-@pytest.fixture
 def chains(make_chain: MakeChain) -> dict[str, Chain]:
     """All four at once: for what is mostly waiting."""
     return {

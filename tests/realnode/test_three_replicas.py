@@ -42,10 +42,20 @@ _TWO_OF_FOUR = [
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("program", "transport"),
+    [
+        *_TWO_OF_FOUR,
+        pytest.param(COMETBFT_0_38, Transport.UNIX, id="v0.38.25-unix", marks=pytest.mark.slow),
+        pytest.param(COMETBFT_0_40, Transport.TCP, id="v0.40.0-tcp", marks=pytest.mark.slow),
+    ],
+)
 def test_the_lease_holder_and_the_nodes_own_replica_are_killed_in_turn_every_ten_blocks(
-    cluster_chain: ClusterChain, figure: Callable[[str], None]
+    make_cluster_chain: MakeClusterChain, program: Program, transport: Transport, figure: Callable[[str], None]
 ) -> None:
-    chain, cluster = cluster_chain, cluster_chain.cluster
+    # Not as fast as it can be: a chain that takes all of both cores leaves none for a replica to start on.
+    chain = make_cluster_chain(program, transport, consensus={"timeout_commit": "100ms"})
+    cluster = chain.cluster
     chain.start()
     pauses: list[float] = []
     # The chain also grows while a replica starts: a hundred blocks are reached long before the tenth kill.
