@@ -9,12 +9,13 @@ from typing import Any
 
 from cmkms.guard import decide, guard
 from cmkms.guard.change import Change, Seal, _Look
-from cmkms.guard.decide import AcceptRequest, GuardState, Refused
+from cmkms.guard.decide import Accepted, AcceptRequest, GuardState, Refused, Sealed, Verdict
 from cmkms.guard.guard import Guard
 from cmkms.guard.hrs import HRS
 from cmkms.guard.majority import MajorityQuorum
 from cmkms.guard.record import GuardRecord
 from tests.sim.mutations.bug import Harmless, SeededBug, swapped
+from tests.sim.mutations.bugs.deciding import decided_otherwise, lax_file
 from tests.sim.mutations.profiles import BRIDGED, BRIDGED_LATE, CHANGES, HALVED
 
 __all__ = ["CHANGING", "HARMLESS"]
@@ -50,6 +51,15 @@ def seal_keeps_its_bytes() -> Generator[None]:
             one._arm(record, change.link, guard._in_order(change.members))
 
     with swapped(Guard, "seal", lax), swapped(Guard, "arm_sealed", arm):
+        yield
+
+
+@contextmanager
+def seal_is_open_at_its_place() -> Generator[None]:
+    def once_more(_state: GuardState, _request: AcceptRequest, verdict: Verdict) -> Verdict:
+        return Accepted(advances=True) if isinstance(verdict, Sealed) else verdict
+
+    with lax_file(), decided_otherwise(once_more):
         yield
 
 
@@ -108,6 +118,8 @@ CHANGING = (
     SeededBug("a seal that is not strict", "what a guard held at its seal it accepts once more in the next generation",
               "nothing at or below the seal is ever accepted again, not even the bytes it holds", seal_keeps_its_bytes,
               HALVED),
+    SeededBug("accept at a seal", "a sealed guard accepts whatever is asked first at the place of its seal",
+              "same HRS, stored is a seal (no bytes): SEALED", seal_is_open_at_its_place, HALVED),
     SeededBug("answer for an older generation", "a guard that answers for the next generation answers for older ones",
               "a moved guard answers nothing for k from then on", older_generations_are_answered, BRIDGED),
     SeededBug("answer after moving", "a guard that has moved, and is not sealed yet, still answers for what it left",

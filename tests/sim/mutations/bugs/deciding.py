@@ -12,7 +12,7 @@ from cmkms.signing import dispatch, signer
 from tests.sim.mutations.bug import SeededBug, swapped
 from tests.sim.mutations.profiles import CUT_LINKS, RESTARTS
 
-__all__ = ["DECIDING", "lax_file"]
+__all__ = ["DECIDING", "decided_otherwise", "lax_file"]
 
 
 @contextmanager
