@@ -113,11 +113,11 @@ def trouble_is_an_answer() -> Generator[None]:
 ANSWERING = (
     SeededBug("answer on another connection", "the reply for one waiter goes to another",
               "a late result is never sent on another request or connection", answer_goes_to_another_connection,
-              CUT_LINKS),
+              CUT_LINKS, pinned=3),
     SeededBug("sign an extension for nil", "the extension of a nil precommit is signed",
               "vote extensions only after the non-nil precommit was released", extension_for_nil, CUT_LINKS),
     SeededBug("share an extension", "whoever shares a flight gets the first one's extension signature",
-              "sign the requester's own extension", extension_is_shared, CUT_LINKS),
+              "sign the requester's own extension", extension_is_shared, CUT_LINKS, pinned=3),
     SeededBug("sign what was asked", "the bytes of the flight are signed, and not those that were granted",
               "HELD: answer with the stored timestamp", signs_what_was_asked, RESTARTS, pinned=2),
     SeededBug("know a repeat by its place", "what is asked at the last released place is answered with its signature",
