@@ -98,7 +98,8 @@ LEADING = (
     SeededBug("do not peek", "a new lease holder writes before it has asked what the former one left",
               "until a majority answered a peek, own included, write none", does_not_peek, TAKEOVERS),
     SeededBug("count the lease from the acknowledgement", "a lease lasts from when its acknowledgement came",
-              "counted from the send time of what was acknowledged", lease_from_the_acknowledgement, LEASES, pinned=14),
+              "counted from the send time of what was acknowledged", lease_from_the_acknowledgement, LEASES, pinned=14,
+              budget=200),
     SeededBug("vote while a leader is heard", "a vote is given to whoever asks, whoever leads",
               "no vote while the leader is heard", votes_while_a_leader_is_heard, LEASES, pinned=2),
 )  # fmt: skip
