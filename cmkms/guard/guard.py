@@ -322,7 +322,8 @@ class Guard:
             # What it is bound to outlives the file or the word that it came from, and its fuse.
             kind = FloorKind.NEVER_SIGNED if record.hrs == NEVER else FloorKind.STATE
             floor = FloorClaim(kind, record.hrs, record.sign_bytes, record.accepted_at)
-            agrees = birth_digest(record.generation, record.hrs, record.sign_bytes, record.accepted_at)
+            if record.generation.number == FIRST_GENERATION:
+                agrees = birth_digest(record.generation, record.hrs, record.sign_bytes, record.accepted_at)
         elif phase is not GuardPhase.UNBOUND:
             floor = NO_FLOOR
         return GuardClaim(

@@ -328,6 +328,11 @@ class TestAGuardThroughIt:
             assert answer.because in {RefusedBecause.NOT_ARMED, RefusedBecause.GENERATION}
         assert setup.guard.members == change.members
 
+    def test_moved_and_left_out_it_still_agrees_to_the_change_after_that(self, setup: Setup, change: Change) -> None:
+        """Its replica may hold the lease, and then the next change waits for its word: found with real processes."""
+        setup.guard.move(replace(change, members=NEW[1:]))
+        assert setup.guard.claim(CHAIN, KEY_HASH, agrees=b"x" * 32).agrees == b"x" * 32
+
     def test_it_moves_once(self, setup: Setup, change: Change) -> None:
         setup.guard.move(change)
         with pytest.raises(BrokenInvariantError, match="cannot leave it so"):
