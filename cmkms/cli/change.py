@@ -18,10 +18,11 @@ from cmkms.cli.reporting import EXIT_FAILED, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LISTED_SECONDS", "ask", "change", "control_socket", "show_done"]
+__all__ = ["STEP_SECONDS", "Teller", "ask", "change", "control_socket"]
 
-_STEP_SECONDS: Final = 0.1
-LISTED_SECONDS: Final = 2.0
+STEP_SECONDS: Final = 0.1
+"""How often it is asked how far a change is."""
+_LISTED_SECONDS: Final = 2.0
 """How long the last members may take after the change is in force: each of them needs one heartbeat."""
 
 
@@ -108,20 +109,14 @@ def _watch(path: Path, chain: str, progress: dict[str, Any], seconds: float) -> 
     """Tell what is waited for, whenever that changes, until all is done that can be done."""
     from cmkms.errors import UnavailableError
 
-    generation, deadline, told, listed = progress["generation"], time.monotonic() + seconds, "", 0.0
+    generation, deadline, teller = progress["generation"], time.monotonic() + seconds, Teller()
     while time.monotonic() < deadline:
-        if not progress["under_way"]:
-            if progress["generation"] == generation:
-                typer.echo(f"nothing was changed: {printable(str(progress['why']))}", err=True)
-                raise typer.Exit(EXIT_FAILED)
-            listed = listed or time.monotonic() + LISTED_SECONDS
-            if not progress["left_behind"] or time.monotonic() > listed:
-                show_done(progress)
-                return
-        elif progress["why"] and progress["why"] != told:
-            told = progress["why"]
-            typer.echo(printable(str(told)))
-        time.sleep(_STEP_SECONDS)
+        if not progress["under_way"] and progress["generation"] == generation:
+            typer.echo(f"nothing was changed: {printable(str(progress['why']))}", err=True)
+            raise typer.Exit(EXIT_FAILED)
+        if teller.tell(progress, in_force=not progress["under_way"]):
+            return
+        time.sleep(STEP_SECONDS)
         progress = ask(path, {"do": "progress", "chain": chain})
     raise UnavailableError(
         f"the change is not done after {seconds:g} s: {printable(str(progress['why']))}. It goes on by itself as soon "
@@ -129,8 +124,27 @@ def _watch(path: Path, chain: str, progress: dict[str, Any], seconds: float) -> 
     )
 
 
-def show_done(progress: dict[str, Any]) -> None:
-    """Say who signs now, and who does not yet."""
+class Teller:
+    """Tells an operator how far a change is, each thing once. `told` is what it was last said to wait for."""
+
+    def __init__(self) -> None:
+        self.told = ""
+        self._listed = 0.0
+
+    def tell(self, progress: dict[str, Any], *, in_force: bool) -> bool:
+        """Tell what is new; returns whether all is done that can be done: in force, and the last have had time."""
+        if in_force:
+            self._listed = self._listed or time.monotonic() + _LISTED_SECONDS
+            if not progress["left_behind"] or time.monotonic() > self._listed:
+                _show_done(progress)
+                return True
+        elif progress["why"] and progress["why"] != self.told:
+            self.told = str(progress["why"])
+            typer.echo(printable(self.told))
+        return False
+
+
+def _show_done(progress: dict[str, Any]) -> None:
     typer.echo(
         f"done: chain {progress['chain']} is signed for by {_names(progress['members'])}, "
         f"generation {progress['generation']}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cmkms.cli.change import LISTED_SECONDS, ask, control_socket, show_done
+from cmkms.cli.change import STEP_SECONDS, Teller, ask, control_socket
 from cmkms.cli.options import HomeDir, OnlyChain
 from cmkms.cli.reporting import printable
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["lower"]
 
-_STEP_SECONDS: Final = 0.1
 _AGAIN_SECONDS: Final = 15.0
 """How often it is proposed again: the last command does so at once, and nothing is signed until it is forgotten."""
 
@@ -70,22 +69,16 @@ def _wait(path: Path, generation: int, change: dict[str, Any], seconds: float) -
     """Propose it now and then: it is done once the operators of all replicas have agreed."""
     from cmkms.errors import UnavailableError
 
-    deadline, told, due, listed = time.monotonic() + seconds, "", time.monotonic(), 0.0
+    deadline, due, teller = time.monotonic() + seconds, time.monotonic(), Teller()
     while True:
         again = time.monotonic() >= due
         progress = ask(path, change if again else {"do": "progress", "chain": change["chain"]})
         due = time.monotonic() + _AGAIN_SECONDS if again else due
-        if progress["generation"] > generation and not progress["to_hash"]:
-            listed = listed or time.monotonic() + LISTED_SECONDS
-            if not progress["left_behind"] or time.monotonic() > listed:
-                show_done(progress)
-                return
-        elif progress["why"] and progress["why"] != told:
-            told = progress["why"]
-            typer.echo(printable(str(told)))
+        if teller.tell(progress, in_force=progress["generation"] > generation and not progress["to_hash"]):
+            return
         if time.monotonic() > deadline:
             raise UnavailableError(
-                f"not done after {seconds:g} s: {printable(str(told))}. If it has begun, it goes on by itself; run "
+                f"not done after {seconds:g} s: {printable(teller.told)}. If it has begun, it goes on by itself; run "
                 f"this again to see"
             )
-        time.sleep(_STEP_SECONDS)
+        time.sleep(STEP_SECONDS)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cmkms.guard.change import Change, majority
 from cmkms.guard.claims import NO_NONCE, GuardPhase
 from cmkms.guard.founding import Candidate
-from cmkms.guard.generation import FIRST_GENERATION, Electorate, GenerationId, Member
+from cmkms.guard.generation import FIRST_GENERATION, Electorate, Member
 from cmkms.guard.hrs import HRS
 
 __all__ = ["NoPlan", "Plan", "plan_change", "plan_lowering"]
@@ -67,26 +67,19 @@ def plan_lowering(
     present: Electorate, previous: bytes, lowers_to: HRS, candidates: Mapping[str, Candidate]
 ) -> Plan | NoPlan:
     """Plan the change in which the guards that there are, all of them at once, begin again at `lowers_to`."""
-    generation = present.generation
-    here = {member: one for member in present.members if (one := candidates.get(member.id)) is not None}
-    gone = [one.id for one in present.members if one not in here or not _answers(one, here[one], generation)]
+    number, planning = present.generation.number, _Planning(present, (), candidates)
+    gone = [member.id for member in present.members if not planning.answers(member)]
     if gone:
         return NoPlan(
-            f"a watermark is lowered by all guards of generation {generation.number} at once, and of these one is not "
+            f"a watermark is lowered by all guards of generation {number} at once, and of these one is not "
             f"there or out of order: {_and(gone)}. Bring them back, or replace them first"
         )
-    highest = max(one.claim.hrs for one in here.values())
+    highest = max(candidates[member.id].claim.hrs for member in present.members)
     if highest <= lowers_to:
         return NoPlan(f"the guards stand at {highest} at most, which is not above {lowers_to}: nothing to lower")
     members = tuple(sorted(present.members, key=lambda one: one.id))
-    change = Change(
-        present.chain_id, present.key_hash, generation.number, previous, present.members, members, lowers_to
-    )
+    change = Change(present.chain_id, present.key_hash, number, previous, present.members, members, lowers_to)
     return Plan(change, tuple(one.id for one in members), (), (), ())
-
-
-def _answers(member: Member, one: Candidate, generation: GenerationId) -> bool:
-    return one.member == member and one.claim.answers_for(generation)
 
 
 class _Planning:
@@ -141,7 +134,7 @@ class _Planning:
                 f"only {there} of {len(members)} members of the new generation are there, and {needed} are needed to "
                 f"sign: wait for the others ({_and(self.away)})"
             )
-        old = sum(self._answers(member) for member in self._present.members)
+        old = sum(self.answers(member) for member in self._present.members)
         if old < (needed := majority(len(self._present.members))):
             return (
                 f"{old} of the {len(self._present.members)} guards of generation {number} are there, and {needed} must "
@@ -149,10 +142,10 @@ class _Planning:
             )
         return ""
 
-    def _answers(self, member: Member) -> bool:
+    def answers(self, member: Member) -> bool:
         """Whether this guard of the present generation is there, and armed in it."""
         one = self._candidates.get(member.id)
-        return one is not None and _answers(member, one, self._present.generation)
+        return one is not None and one.member == member and one.claim.answers_for(self._present.generation)
 
 
 def _not_fresh(one: Candidate) -> str:

@@ -17,13 +17,14 @@ from cmkms.errors import OperatorError
 from cmkms.guard.hrs import HRS, Step
 from cmkms.privval import SignBytesError, parse_sign_bytes
 
-__all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state", "render_state", "state_fields"]
+__all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state", "render_state"]
 
 MAX_STATE_FILE_BYTES: Final = 64 * 1024
 """A real one has under 1 KiB; an ML-DSA signature would add 4.5 KiB."""
 
 _MAX_SHOWN: Final = 60
 _FIELDS: Final = frozenset({"height", "round", "step", "signature", "signbytes"})
+_GENERATION: Final = "generation"
 _DIALECTS: Final = {
     "block_id": "tmkms",
     "nonce_public": "Horcrux",
@@ -59,33 +60,34 @@ class SignState:
         return None if self.sign_bytes is None else parse_sign_bytes(self.sign_bytes).timestamp.seconds
 
 
-def parse_state(data: bytes, source: str, chain_id: str, verify: Callable[[bytes, bytes], bool]) -> SignState:
+def parse_state(
+    data: bytes, source: str, chain_id: str, verify: Callable[[bytes, bytes], bool], *, ours: bool = False
+) -> SignState:
     """Read a state file and hold it against its chain and key.
 
-    `source` names the file in errors; `verify(sign_bytes, signature)` tells whether this chain's key made it.
-    Raises StateFileError.
+    `source` names the file in errors; `verify(sign_bytes, signature)` tells whether this chain's key made it. `ours`:
+    what cmkms keeps for itself, which may also have a generation. Raises StateFileError.
     """
-    fields = _load(data, source)
+    fields = _load(data, source, _FIELDS | {_GENERATION} if ours else _FIELDS)
+    generation = _generation(fields.get(_GENERATION, 0), source)
     hrs = _hrs(fields, source)
     sign_bytes = _optional(fields, "signbytes", source, bytes.fromhex)
     signature = _optional(fields, "signature", source, lambda text: base64.b64decode(text, validate=True))
     if sign_bytes is None and signature is None:
-        return SignState(hrs)
+        return SignState(hrs, generation=generation)
     if sign_bytes is None or signature is None:
         _refuse(source, "it has only one of `signature` and `signbytes`; expected both, or neither")
     _check(sign_bytes, hrs, chain_id, source)
     if not verify(sign_bytes, signature):
         _refuse(source, "its signature was not made by this chain's key; is it another validator's state?")
-    return SignState(hrs, sign_bytes, signature)
+    return SignState(hrs, sign_bytes, signature, generation)
 
 
-def render_state(state: SignState) -> bytes:
-    """Write the form that CometBFT reads: height a string, signature base64, sign-bytes upper-case hex."""
-    return (json.dumps(state_fields(state), indent=2) + "\n").encode()
+def render_state(state: SignState, *, ours: bool = False) -> bytes:
+    """Write the form that CometBFT reads: height a string, signature base64, sign-bytes upper-case hex.
 
-
-def state_fields(state: SignState) -> dict[str, str | int]:
-    """Return the fields of that form."""
+    `ours`: for cmkms itself, with the generation, which nobody else knows.
+    """
     fields: dict[str, str | int] = {
         "height": str(state.hrs.height),
         "round": state.hrs.round,
@@ -94,10 +96,12 @@ def state_fields(state: SignState) -> dict[str, str | int]:
     if state.sign_bytes is not None and state.signature is not None:
         fields["signature"] = base64.b64encode(state.signature).decode()
         fields["signbytes"] = state.sign_bytes.hex().upper()
-    return fields
+    if ours:
+        fields[_GENERATION] = state.generation
+    return (json.dumps(fields, indent=2) + "\n").encode()
 
 
-def _load(data: bytes, source: str) -> dict[str, Any]:
+def _load(data: bytes, source: str, known: frozenset[str]) -> dict[str, Any]:
     if len(data) > MAX_STATE_FILE_BYTES:
         _refuse(source, f"it has {len(data)} bytes, more than any state file")
     try:
@@ -107,7 +111,7 @@ def _load(data: bytes, source: str) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         _refuse(source, "expected a JSON object")
     fields = cast("dict[str, Any]", loaded)
-    for name in sorted(fields.keys() - _FIELDS):
+    for name in sorted(fields.keys() - known):
         dialect = _DIALECTS.get(name)
         hint = f"; this is the form of {dialect}, whose import comes with a later release" if dialect else ""
         _refuse(source, f"unknown field {_shown(name)}{hint}")
@@ -115,6 +119,12 @@ def _load(data: bytes, source: str) -> dict[str, Any]:
     if missing:
         _refuse(source, f"it lacks {', '.join(missing)}; a file without them says nothing about what was signed")
     return fields
+
+
+def _generation(value: object, source: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        _refuse(source, f"generation is {_shown(value)}; expected a number")
+    return value
 
 
 def _hrs(fields: dict[str, Any], source: str) -> HRS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "BIRTHS",
@@ -150,13 +150,10 @@ BRIDGED = Profile(
     pace=0.02,
     ending="bridged",
 )
-BRIDGED_LATE = Profile(
-    "bridged, late",
-    "as bridged, and the third hears late of those who have moved",
-    ("isolate", "kill"),
-    replicas=5,
-    seconds=1.5,
-    pace=0.02,
+BRIDGED_LATE = replace(
+    BRIDGED,
+    name="bridged, late",
+    sentence="as bridged, and the third hears late of those who have moved",
     ending="bridged_late",
 )
 LEASES = Profile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -64,28 +64,34 @@ def seal_is_open_at_its_place() -> Generator[None]:
 
 
 @contextmanager
-def older_generations_are_answered() -> Generator[None]:
+def refusing_as_if(seen: Callable[[GuardState, AcceptRequest], GuardState]) -> Generator[None]:
+    """A guard refuses by another state than it is in."""
     refusal = decide._refusal
 
     def lax(state: GuardState, request: AcceptRequest) -> Refused | None:
-        if request.generation.number < state.generation.number:
-            state = replace(state, generation=request.generation)
-        return refusal(state, request)
+        return refusal(seen(state, request), request)
 
     with swapped(decide, "_refusal", lax):
         yield
 
 
 @contextmanager
+def older_generations_are_answered() -> Generator[None]:
+    def seen(state: GuardState, request: AcceptRequest) -> GuardState:
+        older = request.generation.number < state.generation.number
+        return replace(state, generation=request.generation) if older else state
+
+    with refusing_as_if(seen):
+        yield
+
+
+@contextmanager
 def moved_guards_answer_on() -> Generator[None]:
-    refusal = decide._refusal
+    def seen(state: GuardState, request: AcceptRequest) -> GuardState:
+        left = request.generation.number + 1 == state.generation.number and not state.armed
+        return replace(state, generation=request.generation, armed=True) if left else state
 
-    def lax(state: GuardState, request: AcceptRequest) -> Refused | None:
-        if request.generation.number + 1 == state.generation.number and not state.armed:
-            state = replace(state, generation=request.generation, armed=True)
-        return refusal(state, request)
-
-    with swapped(decide, "_refusal", lax):
+    with refusing_as_if(seen):
         yield
 
 
