@@ -3,7 +3,7 @@
     python -m tests.faults.kills.long_mode --kills 5000 --hits 20
 
 Each campaign has a new cluster and the next number of the seed; the file holds the sums of what all have seen, those of
-earlier runs with it, until it is deleted. The first that condemns ends the run, and nothing of it is written.
+earlier runs with it, until it is deleted. The first that condemns ends the run, and its reason stands in the file.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.kills.births import births
-from tests.faults.kills.campaign import Goal, Tally, campaign
+from tests.faults.kills.campaign import CondemnedError, Goal, Tally, campaign
 from tests.faults.kills.changes import changes
 from tests.faults.kills.places import Place
 
@@ -36,10 +37,12 @@ _CHANGE_KILLS: Final = 15
 """And in changes of generation, which take longer."""
 
 
-async def long_run(kills: int, hits: int, seed: int, seconds: float) -> Tally:
-    """Until all have fallen, and each place was hit so often, or the time is over. Raises CondemnedError.
+async def long_run(
+    kills: int, hits: int, seed: int, seconds: float, seen: Callable[[Tally], None] = lambda _: None
+) -> Tally:
+    """Until all have fallen, and each place was hit so often, or the time is over; `seen` is told of each campaign.
 
-    SIGTERM or SIGINT ends it when the round is over that it is in, some minutes later.
+    Raises CondemnedError. SIGTERM or SIGINT ends it when the round is over that it is in, some minutes later.
     """
     deadline = time.monotonic() + seconds
     rng = random.Random(seed)
@@ -51,7 +54,9 @@ async def long_run(kills: int, hits: int, seed: int, seconds: float) -> Tally:
         for fewest, run in ((_KILLS, campaign), (_BIRTH_KILLS, births), (_CHANGE_KILLS, changes)):
             goal = Goal(min(fewest, kills), 0, max(deadline - time.monotonic(), 1.0))
             with tempfile.TemporaryDirectory(prefix="cmkms-kills-") as directory:
-                total.add(await run(Path(directory), rng.randrange(2**32), goal))
+                tally = await run(Path(directory), rng.randrange(2**32), goal)
+            seen(tally)
+            total.add(tally)
             print(f"{total.kills} kills, {total.signatures} signatures, {total.seconds:.0f} s", flush=True)  # noqa: T201
     return total
 
@@ -60,18 +65,18 @@ def _reached(total: Tally, kills: int, hits: int) -> bool:
     return total.kills >= kills and all(total.hits[place] >= hits for place in Place)
 
 
-def write_result(total: Tally, seed: int, path: Path = RESULT) -> None:
-    """Add what a run without a violation has seen to the file; a run with one never comes here."""
-    seeds = [seed]
+def write_result(tally: Tally, seed: int, path: Path = RESULT, condemned: str = "") -> None:
+    """Add to the file what was seen, or why the replicas were condemned."""
+    total, seeds, reasons = Tally(), [seed], []
     if path.exists():
         before = json.loads(path.read_text())
-        seeds = [*before["seeds"], seed]
-        total.add(_tally(before))
+        total, seeds, reasons = _tally(before), sorted({*before["seeds"], seed}), before["condemned"]
+    total.add(tally)
     fields: dict[str, Any] = {
         "command": "python -m tests.faults.kills.long_mode",
         "seeds": seeds,
         "kills": total.kills,
-        "violations": 0,
+        "condemned": [*reasons, f"seed {seed}: {condemned}"] if condemned else reasons,
         "signatures": total.signatures,
         "refused": total.refused,
         "rounds": total.rounds,
@@ -100,8 +105,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4 * 3600.0, help="no longer than that (%(default)s)")
     parser.add_argument("--result", type=Path, default=RESULT, help="where to add what was seen (%(default)s)")
     given = parser.parse_args()
-    total = asyncio.run(long_run(given.kills, given.hits, given.seed, given.seconds))
-    write_result(total, given.seed, given.result)
+
+    def seen(tally: Tally, condemned: str = "") -> None:
+        write_result(tally, given.seed, given.result, condemned)
+
+    try:
+        asyncio.run(long_run(given.kills, given.hits, given.seed, given.seconds, seen))
+    except CondemnedError as error:
+        seen(Tally(), str(error).partition("\n")[0])
+        raise
 
 
 if __name__ == "__main__":

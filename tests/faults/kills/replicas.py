@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Final
@@ -26,16 +27,17 @@ from tests.faults.kills import launcher
 from tests.faults.kills.bugs import Bug
 from tests.faults.kills.places import Arming, Control, Hit, Place
 
-__all__ = ["KilledCluster", "KilledReplica"]
+__all__ = ["FORKS", "Forked", "KilledCluster", "KilledReplica"]
 
-_FORKS: Final = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([launcher.__name__])
+FORKS: Final = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([launcher.__name__])
+"""Where replicas are forked from: loaded once."""
 
 _POLL_SECONDS: Final = 0.02
 _TROUBLE: Final = {"error", "critical"}
 
 
-class _Forked:
+class Forked:
     """A forked process as `subprocess.Popen` would show it. Asked from several threads."""
 
     def __init__(self, process: ForkServerProcess) -> None:
@@ -53,8 +55,9 @@ class _Forked:
             return self._process.exitcode
 
     def wait(self) -> int:
+        # Not `join`: of two threads that read how it ended, the second is told that it was 255.
         while (code := self.poll()) is None:
-            self._process.join(0.001)
+            connection.wait([self._process.sentinel], 0.001)
         return code
 
     def send_signal(self, sig: int, /) -> None:
@@ -137,7 +140,7 @@ class KilledReplica(CmkmsProcess):
         """Run a command of `cmkms` on its home; returns the exit code, None where it had to be ended, and its words."""
         log = self.home.with_name("operator.log")
         log.unlink(missing_ok=True)
-        process = _FORKS.Process(
+        process = FORKS.Process(
             target=launcher.operate, args=((*arguments, "--home", str(self.home)), str(log)), daemon=True
         )
         process.start()
@@ -149,13 +152,13 @@ class KilledReplica(CmkmsProcess):
         return code, log.read_text() if log.exists() else ""
 
     def _launch(self, *arguments: str) -> RunningProgram:
-        process = _FORKS.Process(
+        process = FORKS.Process(
             target=launcher.launch,
             args=(arguments, str(self.log_file), str(self.control.directory), self.bug),
             daemon=True,
         )
         process.start()
-        return _Forked(process)
+        return Forked(process)
 
 
 class KilledCluster(CmkmsCluster):

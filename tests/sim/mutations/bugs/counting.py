@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cmkms.guard import decide, majority
+from cmkms.guard import decide
 from cmkms.guard.accepting import GuardService
+from cmkms.guard.ballot import Ballot
 from cmkms.guard.decide import Accepted, AcceptRequest, GuardState, Held, Refused, Verdict
 from cmkms.guard.majority import MajorityQuorum
 from cmkms.guard.quorum import Granted, Outcome
@@ -112,13 +113,13 @@ class _Counter(set[str]):
 
 @contextmanager
 def one_peer_is_counted_twice() -> Generator[None]:
-    begin = majority._Ballot.__init__
+    begin = Ballot.__init__
 
     def counting(ballot: Any, *args: Any, **kwargs: Any) -> None:
         begin(ballot, *args, **kwargs)
         ballot.accepted = _Counter()
 
-    with swapped(majority._Ballot, "__init__", counting):
+    with swapped(Ballot, "__init__", counting):
         yield
 
 
