@@ -92,7 +92,7 @@ class Coordination:
         self._successor: str | None = None
         self._aside = False
         self._heir: str | None = None
-        owner = EngineOwner(self._say, self._led, self._sharing.apply, self._install, view.encode)
+        owner = EngineOwner(self._say, self._led, self._sharing.apply, view.merge, view.encode)
         self._mandate = Mandate(me, members, timing)
         self._engine = Engine(me, members, timing, clock, terms, owner)
         restarted = self._engine.term > 0
@@ -382,9 +382,6 @@ class Coordination:
             self._elections.handed_over(successor, now)
 
     # ------------------------------------------------------------------------------------------------------------ view
-
-    def _install(self, view: bytes) -> None:
-        self._view.merge(view)
 
     def _share(self) -> None:
         """Put what is new into the log, or tell the leader of it. It waits where neither is possible."""

@@ -53,7 +53,7 @@ class EngineOwner:
     deliver: Callable[[str, Message], bool]
     led: Callable[[bool], None]
     apply: Callable[[bytes], None]
-    install: Callable[[bytes], None]
+    install: Callable[[bytes], object]
     view: Callable[[], bytes]
 
 

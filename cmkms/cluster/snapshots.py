@@ -30,7 +30,7 @@ class Snapshot:
 class ViewSnapshots:
     """pysyncobj's `Serializer`, as far as it is called. Names and meanings are those of pysyncobj/serializer.py."""
 
-    def __init__(self, journal: MemoryJournal, encode: Callable[[], bytes], install: Callable[[bytes], None]) -> None:
+    def __init__(self, journal: MemoryJournal, encode: Callable[[], bytes], install: Callable[[bytes], object]) -> None:
         self._journal = journal
         self._encode = encode
         self._install = install

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION, NONCE_BYTES, GenerationId
+from cmkms.guard.generation import FIRST_GENERATION, NO_GENERATION, NONCE_BYTES, GenerationId, birth_digest
 from cmkms.guard.hrs import HRS, NEVER
+from cmkms.guard.record import GuardRecord
 
 __all__ = [
     "MAX_REASON_BYTES",
@@ -21,6 +22,7 @@ __all__ = [
     "FloorKind",
     "GuardClaim",
     "GuardPhase",
+    "claim_of",
     "refused_claim",
     "short_reason",
     "state_name",
@@ -110,6 +112,39 @@ class GuardClaim:
     def has_entered(self, generation: GenerationId) -> bool:
         """Tell whether this guard is bound to that generation, answering for it or not yet."""
         return self.phase in {GuardPhase.BOUND, GuardPhase.ARMED} and self.generation == generation
+
+
+def claim_of(
+    record: GuardRecord | None,
+    chain_id: str,
+    key_hash: bytes,
+    phase: GuardPhase,
+    *,
+    floor: FloorClaim,
+    agrees: bytes,
+    reason: str,
+) -> GuardClaim:
+    """Return what a replica tells of a guard with this record, and what it adds of its own: `floor`, `agrees`, why."""
+    if record is not None and not record.armed and record.generation != NO_GENERATION:
+        # What it is bound to outlives the file or the word that it came from, and its fuse.
+        kind = FloorKind.NEVER_SIGNED if record.hrs == NEVER else FloorKind.STATE
+        floor = FloorClaim(kind, record.hrs, record.sign_bytes, record.accepted_at)
+        if record.generation.number == FIRST_GENERATION:
+            agrees = birth_digest(record.generation, record.hrs, record.sign_bytes, record.accepted_at)
+    elif phase is not GuardPhase.UNBOUND:
+        floor = NO_FLOOR
+    return GuardClaim(
+        chain_id=chain_id,
+        key_hash=key_hash,
+        phase=phase,
+        generation=NO_GENERATION if record is None else record.generation,
+        nonce=NO_NONCE if record is None else record.nonce,
+        sequence=0 if record is None else record.sequence,
+        hrs=NEVER if record is None else record.hrs,
+        floor=floor,
+        agrees=agrees,
+        reason=short_reason(reason),
+    )
 
 
 def refused_claim(chain_id: str, key_hash: bytes, reason: str, agrees: bytes = b"") -> GuardClaim:

@@ -13,16 +13,7 @@ from pathlib import Path
 from cmkms.errors import BrokenInvariantError, DiskError, OperatorError
 from cmkms.guard.ceiling import DEFAULT_MAX_BLOCK_RATE, height_ceiling
 from cmkms.guard.change import Change
-from cmkms.guard.claims import (
-    NO_FLOOR,
-    NO_NONCE,
-    FloorClaim,
-    FloorKind,
-    GuardClaim,
-    GuardPhase,
-    short_reason,
-    state_name,
-)
+from cmkms.guard.claims import NO_FLOOR, FloorClaim, GuardClaim, GuardPhase, claim_of, state_name
 from cmkms.guard.decide import Accepted, AcceptRequest, Refused, RefusedBecause, Verdict, decide
 from cmkms.guard.file import GuardFile, GuardRottenError
 from cmkms.guard.fuse import Fuse
@@ -31,10 +22,9 @@ from cmkms.guard.generation import (
     NO_GENERATION,
     GenerationId,
     Member,
-    birth_digest,
     first_generation,
 )
-from cmkms.guard.hrs import HRS, NEVER
+from cmkms.guard.hrs import HRS
 from cmkms.guard.record import GuardRecord
 from cmkms.status import GuardStatus
 
@@ -260,7 +250,7 @@ class Guard:
         record, blown, last = self.record, self._fuse.blown is not None, self._claim
         if last is not None and last[0] is record and last[1:4] == (blown, floor, agrees):
             return last[4]
-        claim = self._claim_of(record, chain_id, key_hash, floor, agrees)
+        claim = claim_of(record, chain_id, key_hash, self.phase, floor=floor, agrees=agrees, reason=self.blown)
         self._claim = (record, blown, floor, agrees, claim)
         return claim
 
@@ -312,32 +302,6 @@ class Guard:
         self._closed = True
         if self._file is not None:
             self._file.close()
-
-    def _claim_of(
-        self, record: GuardRecord | None, chain_id: str, key_hash: bytes, floor: FloorClaim, agrees: bytes
-    ) -> GuardClaim:
-        phase = self.phase
-        bound = record is not None and not record.armed and record.generation != NO_GENERATION
-        if record is not None and bound:
-            # What it is bound to outlives the file or the word that it came from, and its fuse.
-            kind = FloorKind.NEVER_SIGNED if record.hrs == NEVER else FloorKind.STATE
-            floor = FloorClaim(kind, record.hrs, record.sign_bytes, record.accepted_at)
-            if record.generation.number == FIRST_GENERATION:
-                agrees = birth_digest(record.generation, record.hrs, record.sign_bytes, record.accepted_at)
-        elif phase is not GuardPhase.UNBOUND:
-            floor = NO_FLOOR
-        return GuardClaim(
-            chain_id=chain_id,
-            key_hash=key_hash,
-            phase=phase,
-            generation=NO_GENERATION if record is None else record.generation,
-            nonce=NO_NONCE if record is None else record.nonce,
-            sequence=0 if record is None else record.sequence,
-            hrs=NEVER if record is None else record.hrs,
-            floor=floor,
-            agrees=agrees,
-            reason=short_reason(self.blown),
-        )
 
     def _arm(self, record: GuardRecord, previous: bytes, members: tuple[Member, ...]) -> None:
         if self.write_marker is None:

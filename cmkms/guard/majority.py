@@ -17,15 +17,14 @@ it can never be granted, which needs the word of more than n - q guards; else it
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from cmkms.guard.decide import Accepted, Conflict, Held, Refused, RefusedBecause, Regression, Sealed, Verdict
+from cmkms.guard.ballot import Ballot, preferred
+from cmkms.guard.decide import Accepted, Held, Refused, RefusedBecause
 from cmkms.guard.generation import Electorate
 from cmkms.guard.hrs import HRS, Step
-from cmkms.guard.quorum import Granted, Handle, Outcome, Split, Timer
+from cmkms.guard.quorum import Granted, Handle, Outcome, Timer
 from cmkms.guard.rpc import Accept, Answered, Outranked, Peek, Peeked, digest_of
 from cmkms.privval.header import read_header
 from cmkms.privval.signbytes import differ_only_in_timestamp
@@ -47,27 +46,6 @@ class GuardPort(Protocol):
     def ask(self, member: str, message: Accept | Peek) -> bool:
         """Send to a member, which may be this replica itself; False if it cannot be reached now."""
         ...
-
-
-@dataclass(eq=False, slots=True)
-class _Ballot:
-    """What is asked for at one HRS, and what each guard said to it."""
-
-    hrs: HRS
-    asked: bytes
-    adopt_held: bool
-    decided: Callable[[Outcome], None]
-    sign_bytes: bytes
-    digest: bytes = b""
-    asked_at: float = 0.0
-    begun: bool = False
-    questions: dict[str, int] = field(default_factory=dict[str, int])
-    """The number under which each member was asked, until it answers: who is asked again is asked the same."""
-    accepted: set[str] = field(default_factory=set[str])
-    holds: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    """Members that hold a variant of this vote, or proposal, with another timestamp than `sign_bytes`."""
-    against: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
-    """Members that will never accept any variant, by what they said."""
 
 
 class MajorityQuorum:
@@ -102,8 +80,8 @@ class MajorityQuorum:
         self._peeked_term = 0
         self._peeked: dict[str, Peeked] = {}
         self._peeks: dict[int, str] = {}
-        self._ballots: dict[HRS, _Ballot] = {}
-        self._by_rpc: dict[int, tuple[_Ballot, str]] = {}
+        self._ballots: dict[HRS, Ballot] = {}
+        self._by_rpc: dict[int, tuple[Ballot, str]] = {}
         self._away: set[str] = {member for member in self._members if member != me}
         self._refusals: dict[str, str] = {}
         self._again: Handle | None = None
@@ -153,7 +131,7 @@ class MajorityQuorum:
         former = self._ballots.get(hrs)
         if former is not None:
             self._close(former)
-        ballot = _Ballot(hrs, sign_bytes, adopt_held, decided, sign_bytes)
+        ballot = Ballot(hrs, sign_bytes, adopt_held, decided, sign_bytes)
         self._ballots[hrs] = ballot
         self._begin(ballot)
 
@@ -208,9 +186,7 @@ class MajorityQuorum:
         self._peeked.pop(member, None)
         self._refusals[member] = "went backwards"
         for ballot in self._ballots.values():
-            ballot.accepted.discard(member)
-            ballot.holds.pop(member, None)
-            ballot.against.pop(member, None)
+            ballot.forget(member)
 
     def answered(self, member: str, identity: bytes, message: Answered | Peeked) -> None:
         """Count an answer of a guard. `member` and `identity` are what the channel has proven, never the message."""
@@ -266,7 +242,7 @@ class MajorityQuorum:
                 if not ballot.begun:
                     self._begin(ballot)
 
-    def _begin(self, ballot: _Ballot) -> None:
+    def _begin(self, ballot: Ballot) -> None:
         if not self._may_write:
             return
         ballot.begun = True
@@ -278,17 +254,17 @@ class MajorityQuorum:
             )
             found = [one for one in variants if one == ballot.asked or differ_only_in_timestamp(one, ballot.asked)]
             if found:
-                ballot.sign_bytes = _preferred(found)
+                ballot.sign_bytes = preferred(found)
         self._ask_all(ballot)
 
-    def _ask_all(self, ballot: _Ballot) -> None:
+    def _ask_all(self, ballot: Ballot) -> None:
         ballot.digest = digest_of(ballot.sign_bytes)
         ballot.asked_at = self._clock()
         for member in self._order:
             self._ask(ballot, member)
         self._ask_again_later()
 
-    def _ask(self, ballot: _Ballot, member: str) -> None:
+    def _ask(self, ballot: Ballot, member: str) -> None:
         if self._term is None:
             return
         rpc = ballot.questions.get(member) or self._next_rpc()
@@ -322,14 +298,13 @@ class MajorityQuorum:
                 return
             case verdict:
                 # It may have accepted, or held a variant, and gone on since: it will never help this ballot again.
-                ballot.accepted.discard(member)
-                ballot.holds.pop(member, None)
+                ballot.forget(member)
                 ballot.against[member] = verdict
         del self._by_rpc[ballot.questions.pop(member)]
         self._refusals.pop(member, None)
         self._judge(ballot)
 
-    def _echoes(self, ballot: _Ballot, answer: Answered) -> bool:
+    def _echoes(self, ballot: Ballot, answer: Answered) -> bool:
         return (
             answer.digest == ballot.digest
             and answer.hrs == ballot.hrs
@@ -337,7 +312,7 @@ class MajorityQuorum:
             and answer.chain_id == self._chain_id
         )
 
-    def _judge(self, ballot: _Ballot) -> None:
+    def _judge(self, ballot: Ballot) -> None:
         """Grant, change to what others hold, give up for good, or go on waiting."""
         if len(ballot.accepted) >= self._quorum:
             self._close(ballot)
@@ -347,58 +322,32 @@ class MajorityQuorum:
             return
         if len(ballot.holds) + len(ballot.against) <= self._spare:
             return
-        other = self._variant_that_can_win(ballot)
+        other = ballot.variant_that_can_win(len(self._members), self._quorum)
         if other is not None:
             self._change(ballot, other)
             return
         self._close(ballot)
-        ballot.decided(self._why_never(ballot))
+        ballot.decided(ballot.why_never())
 
-    def _variant_that_can_win(self, ballot: _Ballot) -> bytes | None:
-        """Return the held bytes that a majority could still accept: the most held, then the smallest."""
-        if not ballot.adopt_held:
-            return None
-        silent = len(self._members) - len(ballot.accepted) - len(ballot.holds) - len(ballot.against)
-        holders = Counter(ballot.holds.values())
-        winnable = [held for held in ballot.holds.values() if holders[held] + silent >= self._quorum]
-        return _preferred(winnable) if winnable else None
-
-    def _change(self, ballot: _Ballot, sign_bytes: bytes) -> None:
-        """Ask for other bytes in this ballot's place. Those who accepted the former hold them, and will say so."""
+    def _change(self, ballot: Ballot, sign_bytes: bytes) -> None:
+        """Ask for other bytes in this ballot's place."""
         self._forget_questions(ballot)
-        former = dict.fromkeys(ballot.accepted, ballot.sign_bytes)
-        ballot.holds = {member: held for member, held in (ballot.holds | former).items() if held != sign_bytes}
-        ballot.accepted = set()
-        ballot.sign_bytes = sign_bytes
+        ballot.change_to(sign_bytes)
         self._ask_all(ballot)
 
-    def _why_never(self, ballot: _Ballot) -> Outcome:
-        for kind in (Conflict, Sealed, Regression, Refused):
-            for verdict in ballot.against.values():
-                if isinstance(verdict, kind):
-                    return verdict
-        if not ballot.adopt_held:
-            return Held(_preferred(ballot.holds.values()))
-        shown = dict.fromkeys(ballot.accepted, ballot.sign_bytes) | ballot.holds
-        return Split("; ".join(f"{member} holds {digest_of(held)[:4].hex()}" for member, held in sorted(shown.items())))
-
-    def _close(self, ballot: _Ballot) -> None:
+    def _close(self, ballot: Ballot) -> None:
         self._forget_questions(ballot)
         if self._ballots.get(ballot.hrs) is ballot:
             del self._ballots[ballot.hrs]
 
-    def _forget_questions(self, ballot: _Ballot) -> None:
+    def _forget_questions(self, ballot: Ballot) -> None:
         for rpc in ballot.questions.values():
             self._by_rpc.pop(rpc, None)
         ballot.questions.clear()
 
-    def _open_anew(self, ballot: _Ballot) -> None:
-        """Forget what was said to it: whoever accepted something says so again."""
+    def _open_anew(self, ballot: Ballot) -> None:
         self._forget_questions(ballot)
-        ballot.begun, ballot.sign_bytes = False, ballot.asked
-        ballot.accepted.clear()
-        ballot.holds.clear()
-        ballot.against.clear()
+        ballot.open_anew()
 
     # ------------------------------------------------------------------------------------------------------ asking on
 
@@ -433,9 +382,3 @@ class MajorityQuorum:
 
 _PEEKS_KEPT: Final = 1000
 """Questions within which a late answer to a peek is still known; older ones are dropped, so that they stay few."""
-
-
-def _preferred(candidates: Iterable[bytes]) -> bytes:
-    """Of several variants, the most held, then the smallest: every coordinator chooses the same."""
-    counted = Counter(candidates)
-    return min(counted, key=lambda sign_bytes: (-counted[sign_bytes], sign_bytes))

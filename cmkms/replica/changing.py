@@ -153,7 +153,6 @@ class Changing:
             self._driver |= driver
             return ""
         if why := self._objection(change):
-            self._tell_what_lacks(change)
             return why
         self._set(change)
         self._since, self._agreed, self._driver = self._clock(), False, driver
@@ -218,6 +217,7 @@ class Changing:
             return f"it does not follow generation {electorate.generation.number}, which is in force"
         if movers < majority(len(change.leaving)) and not self._may_lower(change, after):
             # One replica's word that it has begun holds up nobody whose operator knows nothing of it.
+            self._tell_of_consent(change, after)
             return f"its operator has not agreed here: {_how_to_lower(change)}"
         known, theirs = self._change, self._after
         if known is None or theirs is None or not self.under_way:
@@ -226,10 +226,9 @@ class Changing:
             return ""
         return f"another change is under way, to {_ids(known)}"
 
-    def _tell_what_lacks(self, change: Change) -> None:
+    def _tell_of_consent(self, change: Change, after: GenerationId) -> None:
         """Say once, to the operator of this replica, that others wait for a word that only they can give."""
-        after = change.after
-        if change.lowers_to is not None and not self._may_lower(change, after) and self._asked_for != after.hash:
+        if self._asked_for != after.hash:
             self._asked_for = after.hash
             self._log.warning(
                 "another replica asks to lower the watermark, and this one's operator has not agreed",

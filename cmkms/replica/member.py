@@ -10,22 +10,20 @@ from typing import Final
 
 from cmkms.cluster.coordination import Coordination
 from cmkms.cluster.timing import Timing
-from cmkms.cluster.view import View, encode_release
 from cmkms.errors import PeerError
 from cmkms.guard.change import Change
 from cmkms.guard.claims import GuardClaim, GuardPhase
-from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.record import RecordTooLargeError
 from cmkms.guard.rpc import Accept, Answered, Peek, Peeked
-from cmkms.guard.state_file import SignState
 from cmkms.peers.messages import Blow, Goodbye, Hello, Message, Propose, Raft, Status
 from cmkms.privval import SignBytesError
-from cmkms.privval.header import read_header
 from cmkms.replica.chain import ReplicaChain, Surroundings
 from cmkms.replica.neighbours import Neighbour, Neighbours, differences
 from cmkms.replica.placement import Placement
 from cmkms.replica.ports import ChainPlan, Ports, Who
+from cmkms.replica.releases import Releases
 from cmkms.replica.rollback import RollbackWatch, Watermark
+from cmkms.replica.twins import Twins
 from cmkms.signing.forwarding import Forward, Forwarded, NotHolder
 from cmkms.telemetry.repetition import Repeats
 
@@ -36,11 +34,6 @@ BEAT_SECONDS: Final = 0.1
 """How often a replica tells of itself. A neighbour that misses three beats does not count as heard any more."""
 QUIET_BEATS: Final = 3.5
 """Beats may come late by half of one."""
-MAX_TWINS: Final = 64
-"""Former lives that are remembered as having spoken again."""
-TWIN_SECONDS: Final = 1.0
-"""A live process dials ten times a second; what a dead one left in the socket's queue is read long before."""
-TWIN_REPEAT_SECONDS: Final = 60.0
 
 
 class Replica:
@@ -56,12 +49,11 @@ class Replica:
         self._announcing = False
         self._resigned = False
         self._held: int | None = None
-        self._told: dict[str, SignState | None] = {}
-        self._twins: dict[tuple[str, bytes], float] = {}
+        self._twins = Twins()
+        self.chains: Final[dict[str, ReplicaChain]] = {}
         known = {plan.place.site.chain_id: plan.place.released for plan in plans}
-        released = {chain: state for chain, state in known.items() if state is not None}
-        view = View(released, risen=self._risen, admits=self._admits)
-        self.view: Final = view
+        self._releases = Releases(self.chains, {chain: state for chain, state in known.items() if state is not None})
+        self.view: Final = self._releases.view
         self.coordination: Final = Coordination(
             who.me,
             who.ids,
@@ -69,7 +61,7 @@ class Replica:
             clock=ports.clock,
             send=lambda member, data: ports.send(member, Raft(data)),
             terms=ports.terms,
-            view=view,
+            view=self.view,
             changed=self._lease_changed,
             random=ports.random,
         )
@@ -89,10 +81,10 @@ class Replica:
             ports.random.getrandbits(60),
             self.announce,
         )
-        self.chains: Final = {
-            plan.place.site.chain_id: ReplicaChain(plan.place, around, self.neighbours, refuse_after=plan.refuse_after)
-            for plan in plans
-        }
+        for plan in plans:
+            self.chains[plan.place.site.chain_id] = ReplicaChain(
+                plan.place, around, self.neighbours, refuse_after=plan.refuse_after
+            )
         self._placement = Placement(self.chains.values(), self.neighbours, ports.clock)
 
     # ------------------------------------------------------------------------------------------- by the peer link
@@ -141,16 +133,8 @@ class Replica:
         self.coordination.peer_refused(member)
 
     def twin(self, member: str, boot: bytes) -> None:
-        """See `PeerHandlers.twin`: two processes with one identity. If both live, neither may answer any more.
-
-        A process that is killed while it dials may be heard after its successor, once; a live one dials again.
-        """
-        now = self._ports.clock()
-        if len(self._twins) >= MAX_TWINS:
-            self._twins.clear()
-        due = self._twins.setdefault((member, boot), now + TWIN_SECONDS)
-        if now >= due:
-            self._twins[member, boot] = now + TWIN_REPEAT_SECONDS
+        """See `PeerHandlers.twin`: two processes with one identity. If both live, neither may answer any more."""
+        if self._twins.live(member, boot, self._ports.clock()):
             self._log.critical("two live processes use the identity of one replica", peer=member)
             self._ports.send(member, Blow("", boot, 0))
 
@@ -190,11 +174,7 @@ class Replica:
 
     def tick(self) -> None:
         """Drive elections, lease and view; every `Timing.tick` seconds."""
-        for chain_id, chain in self.chains.items():
-            released = chain.signer.released
-            if released is not self._told.get(chain_id) and released is not None and released.signature is not None:
-                self._told[chain_id] = released
-                self.coordination.release(encode_release(chain_id, released))
+        self._releases.tell(self.coordination.release)
         self.coordination.tick()
         if self._is_out_of_step():
             self._lease_changed()
@@ -404,29 +384,6 @@ class Replica:
                     f"this guard went backwards: {member} has seen it at {blow.sequence}, it stands at "
                     f"{record.sequence}. It was restored, or its disk loses what was flushed"
                 )
-
-    def _admits(self, chain_id: str, state: SignState) -> bool:
-        """Verify what the view is told: the point is that of the bytes, and our key has signed them."""
-        chain = self.chains.get(chain_id)
-        if chain is None or state.sign_bytes is None or state.signature is None:
-            return False
-        try:
-            header = read_header(state.sign_bytes)
-        except SignBytesError:
-            return False
-        told = HRS(header.height, header.round, Step.of(header.type))
-        if (header.chain_id, told) != (chain_id, state.hrs):
-            return False
-        # No signature holds the generation. Of one that is not in force here yet it is told again soon enough.
-        newest = chain.electorate.generation.number if chain.electorate is not None else 0
-        return state.generation <= newest and chain.verify(state.sign_bytes, state.signature)
-
-    def _risen(self, chain_id: str) -> None:
-        """The view has learnt of a newer signature: a repeat is answered from it."""
-        state = self.view.released(chain_id)
-        if state is not None and state is not self.chains[chain_id].signer.released:
-            self._told[chain_id] = state
-            self.chains[chain_id].signer.learn(state)
 
 
 def _ways(status: Status) -> tuple[int, str, tuple[str, ...]]:
