@@ -13,6 +13,9 @@ FROM_SOURCE := --no-binary pysyncobj --no-build-isolation --use-pep517
 RUNTIME := $(VENV)/.cmkms-runtime
 DEV := $(VENV)/.cmkms-dev
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+# As many files of tests at once as there are processors; `make test JOBS=0` runs one after the other, in one process.
+JOBS ?= auto
+AT_ONCE := -n $(JOBS) --maxprocesses 4 --dist loadfile
 
 # What `make sim` is given, as options: SEED SEEDS REPLICAS SECONDS WITHOUT OUT; SIM_ARGS takes others, as --shrink.
 SIM_GIVEN = $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(REPLICAS),--replicas $(REPLICAS)) \
@@ -39,7 +42,7 @@ venv: $(DEV) ## install everything from the lock into $(VENV)
 
 .PHONY: test
 test: $(DEV) ## the test suite: minutes, needs nothing but this machine
-	$(PYTEST)
+	$(PYTEST) $(AT_ONCE)
 
 # Campaigns that see no real clock, so that nothing beside them makes any difference; all others are real.
 SIMULATED := tests/fuzz/test_campaign.py tests/property tests/sim tests/spec tests/unit
@@ -50,7 +53,7 @@ proof: proof-real proof-simulated ## campaigns of faults, real and simulated: ki
 
 .PHONY: proof-real
 proof-real: $(DEV)
-	$(PROOF) $(addprefix --ignore=,$(SIMULATED)) tests
+	$(PROOF) $(AT_ONCE) $(addprefix --ignore=,$(SIMULATED)) tests
 
 .PHONY: proof-simulated
 proof-simulated: $(DEV)

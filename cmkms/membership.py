@@ -78,7 +78,7 @@ class Membership:
             soon=self._soon,
             timer=self.later,
             clock=boottime,
-            terms=FileTermStore(config.home.data_dir / "@term", lambda why: log.warning("term and vote", trouble=why)),
+            terms=FileTermStore(config.home.data_dir / "@term", lambda why: log.warning("election file", trouble=why)),
             random=random.SystemRandom(),
             log=log,
             observer=observer,

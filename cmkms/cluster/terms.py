@@ -75,7 +75,8 @@ class FileTermStore:
         except FileNotFoundError:
             return TermVote(0, None)
         except (CmkmsError, ValueError) as error:
-            self._warn(f"{self._path}: term and vote are lost, elections start over from term 0: {error}")
+            why = error if isinstance(error, CmkmsError) else "it is damaged"
+            self._warn(f"{self._path} is not used, elections begin anew; no signature rests on it: {why}")
             return TermVote(0, None)
 
     def store(self, kept: TermVote) -> None:
@@ -83,7 +84,7 @@ class FileTermStore:
         try:
             write_durably(self._path, _encode(kept))
         except DiskError as error:
-            self._warn(f"term {kept.term} is not durable, this member may vote twice in it after a restart: {error}")
+            self._warn(f"a restart may forget the election of term {kept.term}; no signature rests on it: {error}")
 
 
 def _encode(kept: TermVote) -> bytes:

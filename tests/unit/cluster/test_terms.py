@@ -40,14 +40,14 @@ def test_every_damaged_byte_is_noticed_and_only_warned_of(tmp_path: Path) -> Non
         terms, warnings = store(path)
         assert terms.load() == TermVote(0, None)
         assert len(warnings) == 1
-        assert "term and vote are lost" in warnings[0]
+        assert "elections begin anew" in warnings[0]
 
 
 def test_a_file_that_cannot_be_written_is_warned_of(tmp_path: Path) -> None:
     terms, warnings = store(tmp_path / "missing" / "terms")
     terms.store(TermVote(7, "node-1"))
     assert len(warnings) == 1
-    assert "term 7 is not durable" in warnings[0]
+    assert "forget the election of term 7" in warnings[0]
 
 
 def test_a_file_that_is_no_file_is_warned_of(tmp_path: Path) -> None:
