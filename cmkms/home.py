@@ -144,8 +144,8 @@ def read_secret(path: Path, max_bytes: int) -> bytes:
 
 def _check_directory(directory: Path, found: os.stat_result) -> None:
     if found.st_uid not in {os.geteuid(), 0}:
-        message = f"{directory}: belongs to user {found.st_uid}, who could replace the secrets in it; run: "
-        raise SecretFileError(message + f"chown {os.geteuid()} {_shell(directory)}")
+        message = f"{directory}: belongs to user {found.st_uid}, who could replace the secrets in it"
+        raise SecretFileError(f"{message}; {_make_ours(directory, found)}")
     if found.st_mode & 0o022:
         message = f"{directory}: others than its owner (mode {_octal(found)}) could replace the secrets in it"
         raise SecretFileError(f"{message}; run: chmod go-w {_shell(directory)}")
@@ -156,12 +156,19 @@ def _check_secret(path: Path, found: os.stat_result, max_bytes: int) -> None:
         raise SecretFileError(f"{path}: is not a regular file; put the file itself there")
     if found.st_uid not in {os.geteuid(), 0}:
         message = f"{path}: belongs to user {found.st_uid}, not to the user cmkms runs as"
-        raise SecretFileError(f"{message}; run: chown {os.geteuid()} {_shell(path)}")
+        raise SecretFileError(f"{message}; {_make_ours(path, found)}")
     if found.st_mode & 0o077:
         message = f"{path}: open to group or others (mode {_octal(found)}); a secret must be its owner's alone"
         raise SecretFileError(f"{message}; run: chmod 600 {_shell(path)}")
     if found.st_size > max_bytes:
         raise SecretFileError(_too_long(path, found, max_bytes))
+
+
+def _make_ours(path: Path, found: os.stat_result) -> str:
+    if os.geteuid() == 0:
+        # What root wrote here, the service could not read any more.
+        return f"run this command as that user: sudo -u '#{found.st_uid}' ..."
+    return f"run: chown {os.geteuid()} {_shell(path)}"
 
 
 def _too_long(path: Path, found: os.stat_result, max_bytes: int) -> str:

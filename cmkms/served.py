@@ -92,7 +92,7 @@ def check_file_systems(config: NodeConfig, log: FilteringBoundLogger) -> None:
         if not config.allow_unsafe:
             raise OperatorError(
                 f"{folder} lies on {why}: after a power cut or a move, a guard there may have forgotten what was "
-                f"signed. Use a local disk (ext4, xfs, btrfs, zfs), or --allow-unsafe for a test"
+                f"signed. Use a local disk with ext4 or xfs, or --allow-unsafe for a test"
             )
         log.warning("--allow-unsafe: the guard may forget here; never for a real validator", why=why)
 

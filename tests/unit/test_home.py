@@ -160,13 +160,25 @@ class TestReadSecret:
     @as_root
     def test_a_file_of_another_user_is_refused(self, secret: Path) -> None:
         os.chown(secret, 12345, -1)
-        with pytest.raises(SecretFileError, match=f"belongs to user 12345.*run: chown 0 {secret}"):
+        with pytest.raises(
+            SecretFileError, match=r"belongs to user 12345.*run this command as that user: sudo -u '#12345'"
+        ):
             read_secret(secret, MAX_BYTES)
 
     @as_root
     def test_a_directory_of_another_user_is_refused(self, secret: Path) -> None:
         os.chown(secret.parent, 12345, -1)
-        with pytest.raises(SecretFileError, match=f"belongs to user 12345.*run: chown 0 {secret.parent}"):
+        with pytest.raises(
+            SecretFileError, match=r"belongs to user 12345.*run this command as that user: sudo -u '#12345'"
+        ):
+            read_secret(secret, MAX_BYTES)
+
+    @as_root
+    def test_a_user_who_may_not_read_it_is_told_to_own_it(self, secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        os.chown(secret, 12345, -1)
+        monkeypatch.setattr(os, "geteuid", lambda: 777)
+        os.chown(secret.parent, 777, -1)
+        with pytest.raises(SecretFileError, match=f"belongs to user 12345.*run: chown 777 {secret}"):
             read_secret(secret, MAX_BYTES)
 
     def test_a_path_with_a_blank_is_quoted_in_the_command(self, directory: Path) -> None:
