@@ -6,9 +6,11 @@ Shared by the running replica (`node.py`) and the offline commands (`cli/`), so 
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 
 from cmkms.config import ChainConfig, NodeConfig
+from cmkms.errors import SecretFileError
 from cmkms.guard.birth import GuardSite
 from cmkms.keys.consensus import ConsensusKey
 from cmkms.keys.file import load_key_file
@@ -28,6 +30,11 @@ class LoadedChain:
 
 def load_chain(config: NodeConfig, chain: ChainConfig) -> LoadedChain:
     """Load a chain's key and this replica's identity. Raises SecretFileError, OperatorError."""
+    if not os.path.lexists(chain.key_file):
+        raise SecretFileError(
+            f"{chain.key_file}: no such file; the configuration has the key of chain {chain.id} there. Put it there "
+            f"(mode 0600), or correct the configuration"
+        )
     key = load_key_file(chain.key_file)
     identity = load_identity(config.home.identity_file)
     site = GuardSite(

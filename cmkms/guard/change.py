@@ -171,7 +171,7 @@ class _Look:
             return Superseded()
         if not _is_well(own):
             return Hold("the own guard is out of order")
-        if self._may_join() and len(self._movers) >= majority(len(self._change.leaving)):
+        if self._may_join() and self._witnesses():
             return self._seal()
         if self._is_old(self._mine):
             why = "" if self._movers else self._waits()
@@ -194,8 +194,20 @@ class _Look:
         in_birth = own.phase is GuardPhase.BOUND and own.generation.number == FIRST_GENERATION
         return self._change.joins(self._mine.member) and not in_birth
 
+    def _witnesses(self) -> list[Candidate]:
+        """Return those above whom the own guard may be sealed; nobody as long as they are not enough.
+
+        A majority that left the old generation; or one that answers for the new one, each sealed above such a majority:
+        then those that had to leave need not be there any more.
+        """
+        if len(self._movers) >= majority(len(self._change.leaving)):
+            return self._movers
+        armed = [one for one in self._others.values() if one.claim.answers_for(self._after)]
+        armed = [one for one in armed if self._change.joins(one.member)]
+        return armed if len(armed) >= majority(len(self._change.members)) else []
+
     def _seal(self) -> Seal:
-        told = [one.claim for one in self._movers]
+        told = [one.claim for one in self._witnesses()]
         lowered = self._change.lowers_to
         highest = lowered if lowered is not None else max(claim.hrs for claim in (*told, self._mine.claim))
         # Of an armed guard only its watermark is told; the age bounds heights, and decides nothing about safety.

@@ -39,6 +39,9 @@ DRAIN_SECONDS: Final = 1.0
 """How long what is under way may take to finish; a signature takes a millisecond where a majority answers."""
 FORGET_SECONDS: Final = 3.0
 """When a change that nobody has begun is forgotten: within the 5 s that a node waits for its signature."""
+YIELD_SECONDS: Final = 1.0
+"""From taking an agreement back to the next one. By then nobody believes the former: a link that is silent for so long
+is at its end. Without it two replicas could each move for the change that the other had just let go."""
 CONSENT_SECONDS: Final = 600.0
 """How long an operator has to give the same word on every replica before a watermark is lowered."""
 TELL_AGAIN_SECONDS: Final = 0.5
@@ -116,6 +119,8 @@ class Changing:
         self._consent = (b"", 0.0)
         self._asked_for = b""
         self._due: dict[str, float] = {}
+        self._yielded = b""
+        self._agrees_from = 0.0
         self.why = ""
         """What the change waits for, for people; empty while there is none under way."""
         self.forgotten = ""
@@ -220,11 +225,17 @@ class Changing:
             self._tell_of_consent(change, after)
             return f"its operator has not agreed here: {_how_to_lower(change)}"
         known, theirs = self._change, self._after
-        if known is None or theirs is None or not self.under_way:
-            return ""
-        if after.number > theirs.number or movers > self._movers(theirs):
-            return ""
-        return f"another change is under way, to {_ids(known)}"
+        if known is not None and theirs is not None and self.under_way:
+            if after.number > theirs.number or movers > self._movers(theirs):
+                return ""
+            if after.hash < theirs.hash and not self._movers(theirs):
+                # Two operators at once. Everybody lets go the same one of the two, and then follows the other.
+                self._forget(f"another operator began one at the same time, to {_ids(change)}")
+            else:
+                return f"another change is under way, to {_ids(known)}"
+        if not movers and after.hash != self._yielded and self._clock() < self._agrees_from:
+            return "another change was let go a moment ago: in a second"
+        return ""
 
     def _tell_of_consent(self, change: Change, after: GenerationId) -> None:
         """Say once, to the operator of this replica, that others wait for a word that only they can give."""
@@ -247,7 +258,7 @@ class Changing:
     def _step(self, change: Change, after: GenerationId) -> bool:
         """Take one step; returns whether another may follow."""
         if self.under_way and not self._movers(after) and self._clock() - self._since > FORGET_SECONDS:
-            self._forget()
+            self._forget(self.why or "the other replicas did not agree in time")
             return True
         agreed = self.under_way and self._hold_still()
         mine, others = self._subject.candidate, self._neighbours.candidates(self._subject.chain_id)
@@ -322,11 +333,13 @@ class Changing:
         self.why = ""
         self._subject.follow(change)
 
-    def _forget(self) -> None:
+    def _forget(self, why: str) -> None:
         self._log.warning(
-            "a change of generation is forgotten, nothing was changed", chain=self._subject.chain_id, why=self.why
+            "a change of generation is forgotten, nothing was changed", chain=self._subject.chain_id, why=why
         )
-        self.forgotten = self.why or "the other replicas did not agree in time"
+        self.forgotten = why
+        self._yielded = self._after.hash if self._after is not None else b""
+        self._agrees_from = self._clock() + YIELD_SECONDS
         self._set(None)
         self._let_go()
 

@@ -50,6 +50,7 @@ class Replica:
         self._resigned = False
         self._held: int | None = None
         self._twins = Twins()
+        self._backwards: dict[str, Repeats] = {}
         self.chains: Final[dict[str, ReplicaChain]] = {}
         known = {plan.place.site.chain_id: plan.place.released for plan in plans}
         self._releases = Releases(self.chains, {chain: state for chain, state in known.items() if state is not None})
@@ -66,7 +67,12 @@ class Replica:
             random=ports.random,
         )
         self.neighbours: Final = Neighbours(
-            who.me, who.ids, self.coordination, ports.clock, max(QUIET_BEATS * BEAT_SECONDS, who.ttl_seconds)
+            who.me,
+            who.ids,
+            self.coordination,
+            ports.clock,
+            max(QUIET_BEATS * BEAT_SECONDS, who.ttl_seconds),
+            self._watch.trusts,
         )
         around = Surroundings(
             who.me,
@@ -285,13 +291,15 @@ class Replica:
         chain_id = told.chain_id
         back = self._watch.see(member, chain_id, told.nonce, told.sequence, mark)
         if back is not None:
-            self._log.critical(
-                "A GUARD WENT BACKWARDS: it forgot what it answered for, and is not counted any more",
-                peer=member,
-                chain=chain_id,
-                seen=back.seen,
-                told=back.told,
-            )
+            # A hostile replica can make up files without an end; an honest one has one.
+            if self._backwards.setdefault(member, Repeats()).tell(back, self._ports.clock()):
+                self._log.critical(
+                    "A GUARD WENT BACKWARDS: it forgot what it answered for, and is not counted any more",
+                    peer=member,
+                    chain=chain_id,
+                    seen=back.seen,
+                    told=back.told,
+                )
             self._ports.send(member, Blow(chain_id, back.nonce, back.seen))
             chain = self.chains[chain_id]
             if chain.majority is not None:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from cmkms.cluster.coordination import Coordination
-from cmkms.guard.claims import GuardClaim
+from cmkms.guard.claims import GuardClaim, GuardPhase
 from cmkms.guard.founding import Candidate
 from cmkms.guard.generation import Electorate
 from cmkms.peers.messages import Hello, Status
 from cmkms.signing import Here, Nowhere, Route, Through
 
 __all__ = ["Neighbour", "Neighbours", "differences"]
+
+
+_COUNTED: Final = {GuardPhase.BOUND, GuardPhase.ARMED}
+"""Guards in these phases count for births and changes."""
 
 
 @dataclass(slots=True)
@@ -40,6 +45,8 @@ class Neighbours:
     coordination: Coordination
     clock: Callable[[], float]
     quiet: float
+    trusts: Callable[[str, str, bytes], bool] = lambda _member, _chain_id, _nonce: True
+    """Whether a replica's guard file, by its nonce, has never been seen to go backwards."""
     _connected: dict[str, Neighbour] = field(default_factory=dict[str, Neighbour])
     _seen: set[str] = field(default_factory=set[str])
 
@@ -84,11 +91,15 @@ class Neighbours:
         return self.heard <= len(self.members) // 2
 
     def candidates(self, chain_id: str) -> dict[str, Candidate]:
-        """Return the connected replicas' guards of a chain, as their replicas tell of them."""
+        """Return the connected replicas' guards of a chain, as their replicas tell of them.
+
+        One that went backwards is left out until its replica says so itself: it counts for nothing that is agreed on.
+        """
         return {
             one.member: Candidate(one.member, one.identity, claim)
             for one in self._connected.values()
             if (claim := one.guards.get(chain_id)) is not None
+            and (claim.phase not in _COUNTED or self.trusts(one.member, chain_id, claim.nonce))
         }
 
     def answering(self, guards: Electorate, mine: GuardClaim) -> int:

@@ -5,9 +5,11 @@ A request that comes to another replica than the lease holder costs a hop. Only 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from cmkms.guard.change import majority
 from cmkms.guard.claims import GuardPhase
 from cmkms.replica.chain import ReplicaChain
 from cmkms.replica.neighbours import Neighbour, Neighbours
@@ -34,16 +36,28 @@ class Placement:
 
         First counts for how many chains a replica reaches a majority of guards, then whether its own ones answer.
         """
+        heard = [one for one in self._neighbours if self._clock() - one.heard <= self._neighbours.quiet]
+        wanted = self._signed_for(heard)
         able = sum(chain.is_able for chain in self._chains.values())
-        sound = all(chain.healthy for chain in self._chains.values())
-        heard = (one for one in self._neighbours if self._clock() - one.heard <= self._neighbours.quiet)
-        ranks = {one.member: (self._able(one), self._is_sound(one)) for one in heard}
+        sound = wanted <= self._chains.keys() and all(chain.healthy for chain in self._chains.values())
+        ranks = {one.member: (_able(one, wanted), _is_sound(one, wanted)) for one in heard}
         best = max(ranks, key=lambda member: ranks[member], default="")
         return best if best and ranks[best] > (able, sound) else ""
 
-    def _able(self, neighbour: Neighbour) -> int:
-        told = neighbour.status.able if neighbour.status is not None else ()
-        return sum(chain_id in told for chain_id in self._chains)
+    def _signed_for(self, heard: Iterable[Neighbour]) -> set[str]:
+        """The chains that the lease is for: those here, and those whose guards the most have, where this one has none.
+
+        A chain that could not be opened here must not wait for ever for a holder who does not know it. One replica's
+        word is not enough: with chains that it made up a liar would be the fittest of all.
+        """
+        armed = Counter(
+            chain_id
+            for one in heard
+            for chain_id, claim in one.guards.items()
+            if claim.phase is GuardPhase.ARMED and chain_id not in self._chains
+        )
+        quorum = majority(len(self._neighbours.members))
+        return {*self._chains, *(chain_id for chain_id, count in armed.items() if count >= quorum)}
 
     def better(self) -> str:
         """Return the replica that the lease is to be offered to now; empty if it is best here, or not yet time."""
@@ -55,11 +69,18 @@ class Placement:
         if any(here for here, _ in asked):
             return ""
         fit = (len(self._chains), True)
-        sound = (one.member for one in self._neighbours if (self._able(one), self._is_sound(one)) == fit)
+        own = self._chains.keys()
+        sound = (one.member for one in self._neighbours if (_able(one, own), _is_sound(one, own)) == fit)
         counts = {member: sum(by.get(member, 0) for _, by in asked) for member in sound}
         most = max(counts, key=lambda member: counts[member], default="")
         return most if most and counts[most] >= MIN_ASKED else ""
 
-    def _is_sound(self, neighbour: Neighbour) -> bool:
-        claims = (neighbour.guards.get(chain_id) for chain_id in self._chains)
-        return all(claim is not None and claim.phase is GuardPhase.ARMED for claim in claims)
+
+def _able(neighbour: Neighbour, chains: Iterable[str]) -> int:
+    told = neighbour.status.able if neighbour.status is not None else ()
+    return sum(chain_id in told for chain_id in chains)
+
+
+def _is_sound(neighbour: Neighbour, chains: Iterable[str]) -> bool:
+    claims = (neighbour.guards.get(chain_id) for chain_id in chains)
+    return all(claim is not None and claim.phase is GuardPhase.ARMED for claim in claims)

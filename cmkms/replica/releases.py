@@ -42,9 +42,9 @@ class Releases:
             return False
         try:
             header = read_header(state.sign_bytes)
-        except SignBytesError:
+            told = HRS(header.height, header.round, Step.of(header.type))
+        except (SignBytesError, ValueError):
             return False
-        told = HRS(header.height, header.round, Step.of(header.type))
         if (header.chain_id, told) != (chain_id, state.hrs):
             return False
         # No signature holds the generation. Of one that is not in force here yet it is told again soon enough.

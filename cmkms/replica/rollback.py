@@ -9,12 +9,14 @@ number. With a new generation an operator may have lowered the watermark.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from cmkms.guard.generation import NO_GENERATION, GenerationId
 from cmkms.guard.hrs import HRS, NEVER
 
 __all__ = ["MAX_FILES", "Rollback", "RollbackWatch", "Watermark"]
+
+_Kept = TypeVar("_Kept")
 
 MAX_FILES: Final = 16
 """Guard files that are remembered of each guard; a new one takes an operator each time. The oldest goes first."""
@@ -51,7 +53,7 @@ class RollbackWatch:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], dict[bytes, tuple[int, Watermark]]] = {}
-        self._found: dict[tuple[str, str, bytes], Rollback] = {}
+        self._found: dict[tuple[str, str], dict[bytes, Rollback]] = {}
 
     def see(
         self, member: str, chain_id: str, nonce: bytes, sequence: int, mark: Watermark | None = None
@@ -63,17 +65,30 @@ class RollbackWatch:
         files = self._seen.setdefault((member, chain_id), {})
         seen, highest = files.get(nonce, (0, _NOWHERE))
         if sequence < seen or (mark is not None and mark.is_behind(highest)):
+            known = self._found.setdefault((member, chain_id), {})
+            if nonce in known:
+                return None
             found = Rollback(nonce, max(seen, sequence + 1), sequence)
-            return None if self._found.setdefault((member, chain_id, nonce), found) is not found else found
-        if nonce not in files and len(files) >= MAX_FILES:
-            del files[next(iter(files))]
-        files[nonce] = sequence, mark if mark is not None else highest
+            _keep(known, nonce, found)
+            return found
+        _keep(files, nonce, (sequence, mark if mark is not None else highest))
         return None
 
     def found(self, member: str) -> list[tuple[str, Rollback]]:
         """Return what was found of a replica's guards, each with its chain: it is told again when it comes back."""
-        return [(chain_id, back) for (one, chain_id, _), back in self._found.items() if one == member]
+        return [
+            (chain_id, back)
+            for (one, chain_id), found in self._found.items()
+            if one == member
+            for back in found.values()
+        ]
 
     def trusts(self, member: str, chain_id: str, nonce: bytes) -> bool:
         """Tell whether this guard file's answers count: never again in this process once it has gone backwards."""
-        return (member, chain_id, nonce) not in self._found
+        return nonce not in self._found.get((member, chain_id), {})
+
+
+def _keep(files: dict[bytes, _Kept], nonce: bytes, what: _Kept) -> None:
+    if nonce not in files and len(files) >= MAX_FILES:
+        del files[next(iter(files))]
+    files[nonce] = what

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
+import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -215,8 +216,9 @@ class TestService:
     async def test_it_is_ready_in_a_second(self, replica: Replica) -> None:
         await replica.start(never_signed=True)
         await replica.stop()
-        seconds = min([await _start_and_stop(replica) for _ in range(2)])
-        assert seconds <= READY_WITHIN * (1 if _idle() else 5)
+        seconds = min([await _start_and_stop(replica) for _ in range(3)])
+        # Most of it is the import of libraries, whose time tells how fast this machine is just now.
+        assert seconds <= max(READY_WITHIN, 2.5 * min([await _import_of_libraries() for _ in range(3)]))
 
     async def test_it_is_small(self, replica: Replica, node: SimulatedNode) -> None:
         await replica.start(never_signed=True)
@@ -250,8 +252,12 @@ def _resident_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _idle() -> bool:
-    return os.getloadavg()[0] < 1
+async def _import_of_libraries() -> float:
+    began = time.monotonic()
+    code = "import fastapi, uvicorn, uvloop, pydantic, cryptography.x509, structlog, typer, nacl.bindings, pysyncobj"
+    done = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await done.wait() == 0
+    return time.monotonic() - began
 
 
 async def _datagram(manager: socket.socket) -> bytes:

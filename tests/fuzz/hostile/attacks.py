@@ -29,6 +29,7 @@ from cmkms.peers.codec import MAX_GUARDS, encode
 from cmkms.peers.frames import with_length
 from cmkms.peers.messages import Blow, Propose, Raft
 from cmkms.privval import SignedMsgType, SignVoteRequest, Timestamp, Vote, encode_request, vote_sign_bytes
+from cmkms.privval.signbytes import CanonicalMessage, encode_sign_bytes
 from cmkms.privval.values import NIL_BLOCK
 from cmkms.signing.answers import Rejected, RejectedBecause
 from cmkms.signing.forwarding import Forward, Forwarded, ForwardedSignature, NotHolder
@@ -214,6 +215,12 @@ async def a_leader_that_never_commits(peer: HostilePeer, seconds: float) -> None
     await for_a_while(peer, seconds, burst)
 
 
+def _nowhere(chain_id: str, height: int) -> bytes:
+    return encode_sign_bytes(
+        CanonicalMessage(SignedMsgType.PREVOTE, height, 0, 0, NIL_BLOCK, Timestamp(0, 0), chain_id)
+    )
+
+
 async def views_of_its_own(peer: HostilePeer, seconds: float) -> None:
     """Signatures that are none, chains that nobody has, leases of everybody; views installed as a leader's."""
     random = Random(5)
@@ -223,6 +230,9 @@ async def views_of_its_own(peer: HostilePeer, seconds: float) -> None:
             f"chain-{random.getrandbits(40)}": SignState(HRS(2**63 - 1, 0, Step.PRECOMMIT), b"x" * 200, os.urandom(64))
             for _ in range(200)
         }
+        # Of the chain that is signed for, with bytes of a place that there is not.
+        place = HRS(2**62 + number, 0, Step.PREVOTE)
+        states[peer.record.chain_id] = SignState(place, _nowhere(peer.record.chain_id, -number), os.urandom(64))
         view = View(states).encode()
         peer.say(Raft(raft.encode(raft.ShareView(view))))
         entry, term = raft.Entry(0, b"\x01"), number + 2

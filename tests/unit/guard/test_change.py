@@ -152,6 +152,20 @@ class TestAfterTheFirstMove:
         other = replace(CHANGE, members=(OLD[0], OLD[1], member("node-2", 2)))
         assert step(moved(OLD[0], change=other), moved(OLD[1]), moved(OLD[2])) == Seal(AT, NOW)
 
+    def test_one_that_comes_late_joins_those_who_are_armed_when_those_who_left_are_gone(self) -> None:
+        joined = (OLD[0], member("node-3"), member("node-4"))
+        change = Change(CHAIN, KEY_HASH, 1, NO_GENERATION.hash, OLD, joined)
+        two = [
+            one(who, GuardPhase.ARMED, change.after, hrs(height, 0, 3))
+            for who, height in zip(joined[:2], (7, 9), strict=True)
+        ]
+        late = one(joined[2], GuardPhase.UNBOUND, NO_GENERATION, NEVER)
+        assert step(late, *two, change=change) == Seal(hrs(9, 0, 3), 0)
+        # One replica's word is not enough: a liar's would let new guards begin while the old ones sign on.
+        assert "1 of 2 needed guards" in held(step(late, two[0], change=change))
+        strange = one(member("node-3", 1), GuardPhase.ARMED, change.after)
+        assert "1 of 2 needed guards" in held(step(late, two[0], strange, change=change))
+
     def test_one_that_is_no_member_of_the_new_generation_stays_as_it_is(self) -> None:
         change = replace(CHANGE, members=OLD[:1])
         assert isinstance(step(moved(OLD[1], change=change), moved(OLD[0], change=change), change=change), Hold)

@@ -46,3 +46,15 @@ def test_a_replica_that_makes_up_files_forgets_only_its_own() -> None:
         one.see("node-2", CHAIN, number.to_bytes(16, "big"), 1)
     assert all(len(files) <= MAX_FILES for files in one._seen.values())
     assert one.see("node-1", CHAIN, NONCE, 6) is not None
+
+
+def test_a_replica_whose_made_up_files_go_backwards_fills_no_memory() -> None:
+    one = watch()
+    assert one.see("node-1", CHAIN, NONCE, 6) is not None
+    for number in range(100 * MAX_FILES):
+        nonce = number.to_bytes(16, "big")
+        one.see("node-2", CHAIN, nonce, 5)
+        one.see("node-2", CHAIN, nonce, 4)
+    assert len(one.found("node-2")) <= MAX_FILES
+    assert one.found("node-1") == [(CHAIN, Rollback(NONCE, 7, 6))]
+    assert not one.trusts("node-1", CHAIN, NONCE)
