@@ -25,7 +25,7 @@ QUOTED: Final = {
 
 def shown(value: Any) -> str:
     """A number as the tables write it: 16 064 254."""
-    count = len(value) if isinstance(value, list | dict) else value
+    count = value if isinstance(value, int | float) else len(value)
     return f"{count:,}".replace(",", " ")
 
 
