@@ -58,7 +58,7 @@ claims = st.builds(
     maybe_digests,
     st.sampled_from(GuardPhase),
     generations,
-    maybe_nonces,
+    nonces,
     u64,
     points,
     floors,
