@@ -65,7 +65,7 @@ sim: $(DEV) ## the cluster under virtual time: SEED=7 tells one story, SEEDS=1-3
 
 .PHONY: realnode
 realnode: $(DEV) ## tests against real CometBFT nodes (needs Go or ready-made binaries)
-	$(PYTEST) -m "realnode and not slow"
+	$(PYTEST) $(AT_ONCE) -m "realnode and not slow"
 
 .PHONY: test-all
 test-all: $(DEV) ## every test there is, the long ones too; before a release
