@@ -50,7 +50,7 @@ class GuardService:
         self._term = 0
 
     def accept(self, request: Accept) -> Answered:
-        """Answer an accept; ACCEPTED in it is durable. Raises SignBytesError or ValueError for bytes of no HRS."""
+        """Answer an accept; ACCEPTED in it is durable. Raises SignBytesError for bytes of no HRS."""
         asked = AcceptRequest.of(request.key_hash, request.generation, request.sign_bytes)
         verdict: Verdict | Outranked
         if request.term < (outranked := min(self._term, self._newest_term())):

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cmkms.guard.claims import FloorClaim, FloorKind
-from cmkms.guard.decide import AcceptRequest
-from cmkms.guard.generation import NO_GENERATION
-from cmkms.guard.hrs import HRS, NEVER
+from cmkms.guard.hrs import HRS, NEVER, place_of
 from cmkms.guard.record import MAX_SIGN_BYTES
 from cmkms.privval import SignBytesError, parse_sign_bytes
 
@@ -60,9 +58,9 @@ def unusable_floor(floor: FloorClaim, chain_id: str) -> str:
     if len(floor.sign_bytes) > MAX_SIGN_BYTES:
         return f"its sign-bytes have {len(floor.sign_bytes)} bytes, and a guard holds {MAX_SIGN_BYTES}"
     try:
-        signed_on = parse_sign_bytes(floor.sign_bytes).chain_id
-        point = AcceptRequest.of(b"", NO_GENERATION, floor.sign_bytes).hrs
-    except (SignBytesError, ValueError, KeyError) as error:
+        parse_sign_bytes(floor.sign_bytes)
+        signed_on, point = place_of(floor.sign_bytes)
+    except SignBytesError as error:
         return f"its sign-bytes are not those of a vote or proposal ({error})"
     if (signed_on, point) != (chain_id, floor.hrs):
         return f"its sign-bytes are of {point} on {signed_on!r}"

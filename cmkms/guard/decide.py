@@ -22,8 +22,7 @@ from enum import Enum
 from typing import Final
 
 from cmkms.guard.generation import GenerationId
-from cmkms.guard.hrs import HRS, Step
-from cmkms.privval.header import read_header
+from cmkms.guard.hrs import HRS, place_of
 from cmkms.privval.signbytes import differ_only_in_timestamp
 
 __all__ = [
@@ -70,11 +69,10 @@ class AcceptRequest:
     def of(cls, key_hash: bytes, generation: GenerationId, sign_bytes: bytes) -> AcceptRequest:
         """Read chain id and HRS out of canonical sign-bytes (length prefix included).
 
-        Raises SignBytesError for bytes that are no vote or proposal, and ValueError for a height or round out of range.
+        Raises SignBytesError: see `place_of`.
         """
-        header = read_header(sign_bytes)
-        hrs = HRS(header.height, header.round, Step.of(header.type))
-        return cls(header.chain_id, key_hash, generation, hrs, sign_bytes)
+        chain_id, hrs = place_of(sign_bytes)
+        return cls(chain_id, key_hash, generation, hrs, sign_bytes)
 
 
 @dataclass(frozen=True, slots=True)

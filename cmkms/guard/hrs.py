@@ -1,4 +1,4 @@
-"""Height, round and step: the total order in which a validator signs. Pure values."""
+"""Height, round and step: the total order in which a validator signs. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from cmkms.privval.errors import SignBytesError
+from cmkms.privval.header import read_header
 from cmkms.privval.values import SignedMsgType
 
-__all__ = ["HRS", "MAX_HEIGHT", "MAX_ROUND", "NEVER", "Step", "end_of"]
+__all__ = ["HRS", "MAX_HEIGHT", "MAX_ROUND", "NEVER", "Step", "end_of", "place_of"]
 
 MAX_HEIGHT: Final = 2**63 - 1
 """Heights are int64 in CometBFT (`types/block.go`)."""
@@ -61,3 +63,15 @@ NEVER: Final = HRS(0, 0, Step.NONE)
 def end_of(height: int) -> HRS:
     """Return the last point of a height: a guard that is sealed there signs above it only. Of height 0: `NEVER`."""
     return HRS(height, MAX_ROUND, Step.PRECOMMIT) if height else NEVER
+
+
+def place_of(sign_bytes: bytes) -> tuple[str, HRS]:
+    """Read out of canonical sign-bytes, length prefix included, on which chain and at which point they are signed.
+
+    Raises SignBytesError for bytes that are no vote or proposal, or of a height or round that no chain has.
+    """
+    header = read_header(sign_bytes)
+    try:
+        return header.chain_id, HRS(header.height, header.round, Step.of(header.type))
+    except ValueError as error:
+        raise SignBytesError(f"these are no sign-bytes of a vote or proposal: {error}") from error

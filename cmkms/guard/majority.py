@@ -23,10 +23,9 @@ from typing import Final, Protocol
 from cmkms.guard.ballot import Ballot, preferred
 from cmkms.guard.decide import Accepted, Held, Refused, RefusedBecause
 from cmkms.guard.generation import Electorate
-from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.hrs import HRS, place_of
 from cmkms.guard.quorum import Granted, Handle, Outcome, Timer
 from cmkms.guard.rpc import Accept, Answered, Outranked, Peek, Peeked, digest_of
-from cmkms.privval.header import read_header
 from cmkms.privval.signbytes import differ_only_in_timestamp
 
 __all__ = ["ASK_AGAIN_SECONDS", "Electorate", "GuardPort", "MajorityQuorum"]
@@ -126,8 +125,7 @@ class MajorityQuorum:
 
     def propose(self, sign_bytes: bytes, *, adopt_held: bool, decided: Callable[[Outcome], None]) -> None:
         """See `Quorum.propose`. Raises SignBytesError if the bytes are not canonical. One ballot for each HRS."""
-        header = read_header(sign_bytes)
-        hrs = HRS(header.height, header.round, Step.of(header.type))
+        _, hrs = place_of(sign_bytes)
         former = self._ballots.get(hrs)
         if former is not None:
             self._close(former)

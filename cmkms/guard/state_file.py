@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, cast
 
 from cmkms.errors import OperatorError
-from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.hrs import HRS, Step, place_of
 from cmkms.privval import SignBytesError, parse_sign_bytes
 
 __all__ = ["MAX_STATE_FILE_BYTES", "SignState", "StateFileError", "parse_state", "render_state"]
@@ -148,12 +148,12 @@ def _hrs(fields: dict[str, Any], source: str) -> HRS:
 
 def _check(sign_bytes: bytes, hrs: HRS, chain_id: str, source: str) -> None:
     try:
-        message = parse_sign_bytes(sign_bytes)
-        signed = HRS(message.height, message.round, Step.of(message.type))
-    except (SignBytesError, ValueError, KeyError) as error:
+        parse_sign_bytes(sign_bytes)
+        signed_on, signed = place_of(sign_bytes)
+    except SignBytesError as error:
         _refuse(source, f"its signbytes are not those of a vote or proposal ({error})")
-    if message.chain_id != chain_id:
-        _refuse(source, f"it is of chain {_shown(message.chain_id)}, this is {chain_id!r}")
+    if signed_on != chain_id:
+        _refuse(source, f"it is of chain {_shown(signed_on)}, this is {chain_id!r}")
     if signed != hrs:
         _refuse(source, f"it says {hrs}, but its signbytes are of {signed}")
 

@@ -350,7 +350,7 @@ class Replica:
             return
         try:
             answer = chain.service.accept(message)
-        except (SignBytesError, RecordTooLargeError, ValueError) as error:
+        except (SignBytesError, RecordTooLargeError) as error:
             raise PeerError(f"{member} asks to accept what is no vote or proposal: {error}") from error
         self._ports.send(member, answer)
 

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from cmkms.cluster.view import View, encode_release
-from cmkms.guard.hrs import HRS, Step
+from cmkms.guard.hrs import place_of
 from cmkms.guard.state_file import SignState
 from cmkms.privval import SignBytesError
-from cmkms.privval.header import read_header
 from cmkms.replica.chain import ReplicaChain
 
 __all__ = ["Releases"]
@@ -41,11 +40,10 @@ class Releases:
         if chain is None or state.sign_bytes is None or state.signature is None:
             return False
         try:
-            header = read_header(state.sign_bytes)
-            told = HRS(header.height, header.round, Step.of(header.type))
-        except (SignBytesError, ValueError):
+            place = place_of(state.sign_bytes)
+        except SignBytesError:
             return False
-        if (header.chain_id, told) != (chain_id, state.hrs):
+        if place != (chain_id, state.hrs):
             return False
         # No signature holds the generation. Of one that is not in force here yet it is told again soon enough.
         newest = chain.electorate.generation.number if chain.electorate is not None else 0

@@ -146,7 +146,7 @@ class TestWhatARequestIs:
 
     @pytest.mark.parametrize(("height", "round_"), [(-1, 0), (1, -1), (1, 2**31), (-(2**63), 0)])
     def test_a_height_or_round_out_of_range_is_no_request(self, height: int, round_: int) -> None:
-        with pytest.raises(ValueError, match="out of range"):
+        with pytest.raises(SignBytesError, match="out of range"):
             AcceptRequest.of(KEY_HASH, GENERATION, prevote(height, round_))
 
 
