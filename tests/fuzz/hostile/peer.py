@@ -42,6 +42,7 @@ class HostilePeer:
     marker: BornMarker
     others: tuple[str, ...]
     told: dict[str, int] = field(default_factory=dict[str, int])
+    detail: str = ""
 
     @classmethod
     def of(cls, folder: Path, chain_id: str) -> HostilePeer:
@@ -82,6 +83,9 @@ class HostilePeer:
         try:
             await eventually(lambda: self.member.connected() == set(self.others), _PATIENCE)
             yield self
+        except TimeoutError:
+            self.detail = f"{self.member.net.statuses()}, bugs: {self.member.bugs}"
+            raise
         finally:
             await self.member.stop()
 

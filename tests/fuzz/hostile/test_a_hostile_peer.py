@@ -63,11 +63,20 @@ class Attacked:
         return signed
 
     async def signs_again(self) -> None:
-        async with asyncio.timeout(BACK_SECONDS):
-            while True:
-                with suppress(RemoteSignerError):
-                    await self.node.sign_vote(vote(next(self.heights)))
-                    return
+        """Ask until something is signed. Raises AssertionError, with the tails of the logs, after `BACK_SECONDS`."""
+        refused = "nothing was refused"
+        try:
+            async with asyncio.timeout(BACK_SECONDS):
+                while True:
+                    try:
+                        await self.node.sign_vote(vote(next(self.heights)))
+                    except RemoteSignerError as error:
+                        refused = f"refused last: {error}"
+                    else:
+                        return
+        except TimeoutError:
+            told = f"not signed within {BACK_SECONDS} s at height {next(self.heights)}; {refused}"
+            raise AssertionError(f"{told}\n{self.cluster.logs()}") from None
 
     def memory_kb(self) -> dict[str, int]:
         return {member: _resident(self.cluster.replica(member).pid) for member in self.peer.others}
@@ -106,8 +115,11 @@ async def _endures(attacked: Attacked, attack: Attack, seconds: float) -> None:
     memory, chatter, began = attacked.memory_kb(), attacked.chatter(), time.monotonic()
     stop = asyncio.Event()
     signing = asyncio.create_task(attacked.sign_until(stop))
-    async with attacked.peer.connected() as peer:
-        await attack(peer, seconds)
+    try:
+        async with attacked.peer.connected() as peer:
+            await attack(peer, seconds)
+    except TimeoutError:
+        raise AssertionError(f"{attacked.peer.detail}\n{attacked.cluster.logs()}") from None
     stop.set()
     signed = await signing
     assert set(attacked.cluster.alive) >= set(attacked.peer.others), attacked.cluster.logs()
