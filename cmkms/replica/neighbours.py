@@ -103,7 +103,7 @@ class Neighbours:
         }
 
     def answering(self, guards: Electorate, mine: GuardClaim) -> int:
-        """How many guards of a generation would answer now, by their replicas' word; `mine` is the own claim."""
+        """How many guards of a generation would answer now and be counted, by their replicas' word; `mine`: our own."""
         now = self.clock()
         ids = {member.id for member in guards.members}
         count = int(self.me in ids and mine.answers_for(guards.generation))
@@ -114,6 +114,7 @@ class Neighbours:
                 and claim is not None
                 and now - one.heard <= self.quiet
                 and claim.answers_for(guards.generation)
+                and self.trusts(one.member, guards.chain_id, claim.nonce)
             )
         return count
 
