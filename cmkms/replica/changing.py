@@ -157,7 +157,15 @@ class Changing:
         if change == self._change:
             self._driver |= driver
             return ""
-        if why := self._objection(change):
+        if why := self._misfit(change):
+            return why
+        if not self._is_agreed_to(change):
+            self._tell_of_consent(change)
+            return f"its operator has not agreed here: {_how_to_lower(change)}"
+        if self._goes_before_ours(change):
+            # Two operators at once. Everybody lets go the same one of the two, and then follows the other.
+            self._forget(f"another operator began one at the same time, to {_ids(change)}")
+        if why := self._in_the_way(change):
             return why
         self._set(change)
         self._since, self._agreed, self._driver = self._clock(), False, driver
@@ -208,8 +216,8 @@ class Changing:
         # The generation is worked out once: it takes hashes, and is looked at many times a second.
         self._change, self._after = change, change.after if change is not None else None
 
-    def _objection(self, change: Change) -> str:
-        """Say why this change is not for us, or not now."""
+    def _misfit(self, change: Change) -> str:
+        """Say why this change is none that could follow here; empty if it could."""
         claim, electorate = self._subject.candidate.claim, self._subject.electorate
         if (change.chain_id, change.key_hash) != (self._subject.chain_id, claim.key_hash):
             return "it is of another chain or key"
@@ -220,27 +228,42 @@ class Changing:
             return f"generation {after.number} is over, or was begun with other members"
         if not movers and electorate is not None and change.before != electorate.generation:
             return f"it does not follow generation {electorate.generation.number}, which is in force"
-        if movers < majority(len(change.leaving)) and not self._may_lower(change, after):
-            # One replica's word that it has begun holds up nobody whose operator knows nothing of it.
-            self._tell_of_consent(change, after)
-            return f"its operator has not agreed here: {_how_to_lower(change)}"
-        known, theirs = self._change, self._after
-        if known is not None and theirs is not None and self.under_way:
-            if after.number > theirs.number or movers > self._movers(theirs):
-                return ""
-            if after.hash < theirs.hash and not self._movers(theirs):
-                # Two operators at once. Everybody lets go the same one of the two, and then follows the other.
-                self._forget(f"another operator began one at the same time, to {_ids(change)}")
-            else:
-                return f"another change is under way, to {_ids(known)}"
-        if not movers and after.hash != self._yielded and self._clock() < self._agrees_from:
+        return ""
+
+    def _is_agreed_to(self, change: Change) -> bool:
+        """Whether it needs no word of this replica's operator, or has it, or a majority of those that leave has begun.
+
+        One replica's word that it has begun holds up nobody whose operator knows nothing of it.
+        """
+        after = change.after
+        return self._movers(after) >= majority(len(change.leaving)) or self._may_lower(change, after)
+
+    def _outdoes_ours(self, change: Change) -> bool:
+        """Whether it is of a later generation than the one under way here, or has begun at more guards."""
+        after, ours = change.after, self._after
+        return ours is None or after.number > ours.number or self._movers(after) > self._movers(ours)
+
+    def _goes_before_ours(self, change: Change) -> bool:
+        """Whether ours, proposed at the same time and not begun yet, is the one of the two that is let go."""
+        ours = self._after
+        if ours is None or not self.under_way or self._outdoes_ours(change):
+            return False
+        return change.after.hash < ours.hash and not self._movers(ours)
+
+    def _in_the_way(self, change: Change) -> str:
+        """Say what keeps this replica from agreeing to it just now; empty if nothing does."""
+        known, after = self._change, change.after
+        if known is not None and self.under_way:
+            return "" if self._outdoes_ours(change) else f"another change is under way, to {_ids(known)}"
+        if not self._movers(after) and after.hash != self._yielded and self._clock() < self._agrees_from:
             return "another change was let go a moment ago: in a second"
         return ""
 
-    def _tell_of_consent(self, change: Change, after: GenerationId) -> None:
+    def _tell_of_consent(self, change: Change) -> None:
         """Say once, to the operator of this replica, that others wait for a word that only they can give."""
-        if self._asked_for != after.hash:
-            self._asked_for = after.hash
+        generation = change.after.hash
+        if self._asked_for != generation:
+            self._asked_for = generation
             self._log.warning(
                 "another replica asks to lower the watermark, and this one's operator has not agreed",
                 chain=change.chain_id,
