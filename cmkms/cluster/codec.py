@@ -29,6 +29,7 @@ __all__ = [
     "RequestPreVote",
     "RequestVote",
     "ShareView",
+    "TermMessage",
     "TimeoutNow",
     "decode",
     "encode",
@@ -156,7 +157,7 @@ class ShareView:
     view: bytes
 
 
-Message = (
+TermMessage = (
     RequestVote
     | GrantVote
     | AppendEntries
@@ -166,8 +167,10 @@ Message = (
     | RequestPreVote
     | AnswerPreVote
     | NewerTerm
-    | ShareView
 )
+"""All that is said in a term."""
+
+Message = TermMessage | ShareView
 
 
 class _Kind:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from cmkms.cluster.audited import check_audited
 from cmkms.cluster.codec import (
@@ -24,6 +23,7 @@ from cmkms.cluster.codec import (
     RequestPreVote,
     RequestVote,
     ShareView,
+    TermMessage,
     TimeoutNow,
     decode,
     encode,
@@ -49,14 +49,12 @@ _MAX_WAITING: Final = 1024
 """Calls that may wait for the one under way: there are none, unless a handler is called where it should not be."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What the owner is told of when it changes."""
+class _Shown(NamedTuple):
+    """What the owner is told of when it changes. `holder` is empty while no lease is known."""
 
     term: int
     holder: str
     lease_term: int
-    holds: bool
 
 
 class Coordination:
@@ -150,6 +148,10 @@ class Coordination:
         if member not in self._others:
             raise PeerError(f"{member}: is not a member of this cluster")
         message = decode(data)
+        if isinstance(message, ShareView):
+            news = View.decode(message.view)
+            self._enter(lambda: self._sharing.learn(news))
+            return
         self._check(member, message)
         self._enter(lambda: self._handle(member, message))
 
@@ -157,9 +159,8 @@ class Coordination:
         """Let time pass; to be called every `Timing.tick` seconds. Any exception ends the process."""
         self._enter(self._tick)
 
-    def release(self, delta: bytes) -> None:
-        """Merge a delta (`encode_release`) here now, and everywhere within a moment. Raises PeerError if malformed."""
-        news = View.decode(delta)
+    def release(self, news: View) -> None:
+        """Merge what was released here now, and everywhere within a moment."""
         self._enter(lambda: self._sharing.learn(news))
 
     def hand_over(self, to: str | None = None) -> bool:
@@ -205,15 +206,13 @@ class Coordination:
         if shown == self._shown:
             return
         self._shown = shown
-        if shown.holds:
+        if shown.holder == self._me:
             self._sharing.learn(View(taken=[LeaseTaken(shown.lease_term, self._me)]))
         self._changed()
 
     def _show(self) -> _Shown:
         lease = self.lease
-        if lease is None:
-            return _Shown(self.term, "", 0, holds=False)
-        return _Shown(self.term, lease.holder, lease.term, holds=lease.holder == self._me)
+        return _Shown(self.term, "", 0) if lease is None else _Shown(self.term, lease.holder, lease.term)
 
     # ---------------------------------------------------------------------------------------------------- links, time
 
@@ -260,13 +259,13 @@ class Coordination:
 
     # ------------------------------------------------------------------------------------------------------- messages
 
-    def _check(self, member: str, message: Message) -> None:
+    def _check(self, member: str, message: TermMessage) -> None:
         """Refuse what is well formed, and still nothing that a member would say. Raises PeerError."""
-        if isinstance(message, InstallView | ShareView):
+        if isinstance(message, InstallView):
             View.decode(message.view)
         if isinstance(message, AppendEntries) and not self._engine.has_room_for(message):
             raise PeerError(f"{member}: fills the log with what it never commits")
-        newest = 0 if isinstance(message, ShareView) else message.term
+        newest = message.term
         if isinstance(message, AnswerPreVote):
             newest = max(newest, message.own_term)
         if newest > self._engine.term + _MAX_TERM_JUMP:
@@ -275,7 +274,7 @@ class Coordination:
     def _say(self, member: str, message: Message) -> bool:
         return self._send(member, encode(message))
 
-    def _handle(self, member: str, message: Message) -> None:
+    def _handle(self, member: str, message: TermMessage) -> None:
         match message:
             case AppendEntries() | InstallView():
                 self._follow(member, message)
@@ -295,8 +294,6 @@ class Coordination:
                 self._answered(member, message)
             case NewerTerm():
                 self._told_of_newer_term(message)
-            case ShareView():
-                self._sharing.learn(View.decode(message.view))
 
     def _follow(self, leader: str, message: AppendEntries | InstallView) -> None:
         if message.term < self._engine.term:

@@ -64,10 +64,12 @@ class Octets:
 
     def take(self, count: int) -> bytes:
         """Read `count` bytes."""
-        if count > self.left:
-            raise self.wrong(f"it ends {count - self.left} bytes too early")
-        self._at += count
-        return self._data[self._at - count : self._at]
+        end = self._at + count
+        taken = self._data[self._at : end]
+        if len(taken) != count:
+            raise self.wrong(f"it ends {count - len(taken)} bytes too early")
+        self._at = end
+        return taken
 
     def byte(self) -> int:
         """Read one byte."""
@@ -82,10 +84,10 @@ class Octets:
 
     def number(self) -> int:
         """Read a number."""
-        (value,) = _NUMBER.unpack(self.take(_NUMBER.size))
+        value = int.from_bytes(self.take(_NUMBER.size), "big")
         if value > MAX_NUMBER:
             raise self.wrong(f"{value} is out of range")
-        return int(value)
+        return value
 
     def seconds(self) -> float:
         """Read a point in time."""
@@ -96,7 +98,7 @@ class Octets:
 
     def sized(self, limit: int) -> bytes:
         """Read bytes behind their length, at most `limit`."""
-        (length,) = _LENGTH.unpack(self.take(_LENGTH.size))
+        length = int.from_bytes(self.take(_LENGTH.size), "big")
         if length > limit:
             raise self.wrong(f"{length} bytes in a place for {limit}")
         return self.take(length)

@@ -14,7 +14,7 @@ from cmkms.cluster.octets import Octets, number, sized
 from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.state_file import SignState
 
-__all__ = ["MAX_CHAINS", "MAX_DELTA_BYTES", "MAX_TERMS", "MAX_VIEW_BYTES", "LeaseTaken", "View", "encode_release"]
+__all__ = ["MAX_CHAINS", "MAX_DELTA_BYTES", "MAX_TERMS", "MAX_VIEW_BYTES", "LeaseTaken", "View"]
 
 MAX_CHAINS: Final = 256
 """More chains than one replica is meant to sign for; beyond, those that come first by name are kept."""
@@ -175,11 +175,6 @@ class View:
             del self._holders[oldest]
             return oldest != taken.term
         return True
-
-
-def encode_release(chain_id: str, state: SignState) -> bytes:
-    """Return the delta that says what was released. Raises ValueError for what no view can hold."""
-    return View({chain_id: state}).encode()
 
 
 def _order(state: SignState) -> tuple[tuple[int, HRS], bytes, bytes]:

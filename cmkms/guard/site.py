@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
@@ -30,11 +30,12 @@ class GuardSite:
     members: tuple[str, ...]
     """Ids of the configured replicas in their order, this one included."""
     max_block_rate: float = DEFAULT_MAX_BLOCK_RATE
+    key_hash: bytes = field(init=False)
+    """The hash by which the guard knows the key."""
 
-    @property
-    def key_hash(self) -> bytes:
-        """The hash by which the guard knows the key."""
-        return key_hash(self.key_type, self.pub_key)
+    def __post_init__(self) -> None:
+        """Hash the key once: it is told with every heartbeat."""
+        object.__setattr__(self, "key_hash", key_hash(self.key_type, self.pub_key))
 
     @property
     def path(self) -> Path:

@@ -16,7 +16,9 @@ from typing import Any, Final, Protocol
 from cmkms.config import HostPort, Peer
 from cmkms.errors import PeerError
 from cmkms.keys.identity import Identity
+from cmkms.peers.codec import encode
 from cmkms.peers.dialling import call, dial_trouble, is_listening, learn
+from cmkms.peers.frames import with_length
 from cmkms.peers.links import PeerLink
 from cmkms.peers.listening import Door, Listener
 from cmkms.peers.messages import Goodbye, Hello, Message
@@ -92,6 +94,9 @@ class PeerNetwork:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._skipped = 0
+        # What is said to several members is encoded once.
+        self._written: Message | None = None
+        self._framed = b""
         # Spreads redials; nothing secret.
         self._random = random.Random()  # noqa: S311
         self.fatal = fatal
@@ -131,7 +136,9 @@ class PeerNetwork:
         if link is None or link.session is None:
             return False
         try:
-            return link.session.send(message)
+            if message is not self._written:
+                self._written, self._framed = message, with_length(encode(message))
+            return link.session.write(self._framed)
         except Exception as error:  # noqa: BLE001 - a message that cannot be written is a bug of ours
             self.fatal(error)
             return False

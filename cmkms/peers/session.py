@@ -15,7 +15,7 @@ from cmkms.errors import PeerError
 from cmkms.peers.codec import MAX_FRAME_BYTES, MAX_HELLO_BYTES, decode, encode, versions_of
 from cmkms.peers.frames import FrameReader, with_length
 from cmkms.peers.greeting import hello_objection, version_objection
-from cmkms.peers.messages import Declined, Frame, Goodbye, Hello, Message
+from cmkms.peers.messages import Declined, Frame, Goodbye, Hello, Message, Status
 from cmkms.peers.tls import proven_key
 from cmkms.peers.wire import PeerProtocolError
 
@@ -76,6 +76,7 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._frames = FrameReader(MAX_HELLO_BYTES)
         self._ours: Hello | None = None
+        self._beat: tuple[bytes, Status] | None = None
         self._quiet_ticks = 0
         self._timer: asyncio.TimerHandle | None = None
         self.address = address
@@ -128,10 +129,14 @@ class Session(asyncio.Protocol):
 
     def send(self, message: Frame) -> bool:
         """Write a message at once; False where the session is over. Raises what `encode` raises: a bug of ours."""
+        return self.write(with_length(encode(message)))
+
+    def write(self, framed: bytes) -> bool:
+        """Write a frame with its length; False where the session is over."""
         transport = self._transport
         if self.why or transport is None or transport.is_closing():
             return False
-        transport.write(with_length(encode(message)))
+        transport.write(framed)
         return True
 
     def end(self, why: str) -> None:
@@ -177,7 +182,7 @@ class Session(asyncio.Protocol):
                 self._take_hello(frame)
 
     def _take(self, frame: bytes) -> None:
-        message = decode(frame)
+        message = self._read(frame)
         match message:
             case None:
                 self.skipped += 1
@@ -190,6 +195,15 @@ class Session(asyncio.Protocol):
                 self._owner.received(self, message)
             case _:
                 self._owner.received(self, message)
+
+    def _read(self, frame: bytes) -> Frame | None:
+        """Decode a frame; a heartbeat that says the same as the one before is not read again."""
+        if self._beat is not None and frame == self._beat[0]:
+            return self._beat[1]
+        message = decode(frame)
+        if isinstance(message, Status):
+            self._beat = frame, message
+        return message
 
     def _take_hello(self, frame: bytes) -> None:
         versions = versions_of(frame)

@@ -271,6 +271,8 @@ class Replica:
 
     def _take_status(self, neighbour: Neighbour, status: Status) -> None:
         before = neighbour.status
+        if status is before:
+            return
         neighbour.status = status
         guards = {claim.chain_id: claim for claim in status.guards}
         news = guards != neighbour.guards

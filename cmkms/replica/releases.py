@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cmkms.cluster.view import View, encode_release
+from cmkms.cluster.view import View
 from cmkms.guard.hrs import place_of
 from cmkms.guard.state_file import SignState
 from cmkms.privval import SignBytesError
@@ -26,13 +26,13 @@ class Releases:
         self._told: dict[str, SignState | None] = {}
         self.view: Final = View(known, risen=self._risen, admits=self._admits)
 
-    def tell(self, release: Callable[[bytes], None]) -> None:
-        """Hand on, encoded for the view, what was released here and is not told of yet."""
+    def tell(self, release: Callable[[View], None]) -> None:
+        """Hand on what was released here and is not told of yet."""
         for chain_id, chain in self._chains.items():
             released = chain.signer.released
             if released is not self._told.get(chain_id) and released is not None and released.signature is not None:
                 self._told[chain_id] = released
-                release(encode_release(chain_id, released))
+                release(View({chain_id: released}))
 
     def _admits(self, chain_id: str, state: SignState) -> bool:
         """Verify what the view is told: the point is that of the bytes, and our key has signed them."""

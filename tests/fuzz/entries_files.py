@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from cmkms.cluster import terms
 from cmkms.cluster.octets import MAX_NUMBER
-from cmkms.cluster.view import encode_release
+from cmkms.cluster.view import View
 from cmkms.errors import CmkmsError
 from cmkms.guard.agreed_floor import unusable_floor
 from cmkms.guard.born import BornMarker, read_founders, read_marker, render_marker
@@ -258,7 +258,7 @@ def last_released(data: bytes) -> str:
     path.unlink()
     if found is None:
         return "nothing"
-    encode_release(CHAIN, found)
+    View({CHAIN: found})
     return "a signature"
 
 

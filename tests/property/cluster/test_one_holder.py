@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cmkms.cluster.view import encode_release
+from cmkms.cluster.view import View
 from tests.unit.cluster.world import NAMES, World, released
 
 RECOVERY = 1.5
@@ -53,7 +53,7 @@ def befall(world: World, happening: Happening, height: int) -> None:
         "heal": world.heal,
         "unlink": lambda: world.unlink(one, other),
         "hand over": lambda: world[one].hand_over(None),
-        "release": lambda: world[one].release(encode_release("chain", released(height))),
+        "release": lambda: world[one].release(View({"chain": released(height)})),
     }
     if happening.what == "restart":
         if not alive:

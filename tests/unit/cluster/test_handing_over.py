@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cmkms.cluster.codec import TimeoutNow, decode
-from cmkms.cluster.view import encode_release
+from cmkms.cluster.view import View
 from tests.unit.cluster.world import World, released
 
 
@@ -60,7 +60,7 @@ def test_it_is_not_handed_to_one_without_a_link() -> None:
 
 def test_a_follower_that_lacks_an_entry_gets_it_first() -> None:
     world = settled()
-    world["node-0"].release(encode_release("chain", released(5)))
+    world["node-0"].release(View({"chain": released(5)}))
     world["node-0"].tick()  # proposed, and on its way
     assert world["node-0"].hand_over()
     assert world["node-0"].holds
@@ -95,7 +95,7 @@ def test_a_lost_request_to_take_over_costs_an_election_and_no_more() -> None:
 def test_a_follower_that_never_catches_up_leaves_the_lease_where_it_is() -> None:
     world = settled(2)
     world.silence("node-1", "node-0", both=False)
-    world["node-0"].release(encode_release("chain", released(5)))
+    world["node-0"].release(View({"chain": released(5)}))
     world["node-0"].tick()
     world["node-0"].hand_over()
     world.run(0.26)

@@ -24,7 +24,7 @@ from cmkms.cluster.coordination import Coordination
 from cmkms.cluster.elections import LogEnd
 from cmkms.cluster.terms import MemoryTermStore
 from cmkms.cluster.timing import Timing
-from cmkms.cluster.view import View, encode_release
+from cmkms.cluster.view import View
 from cmkms.errors import BrokenInvariantError, PeerError
 from tests.unit.cluster.world import NAMES, World, released
 
@@ -178,7 +178,7 @@ def test_a_leader_of_an_old_term_is_told_and_not_followed() -> None:
 def test_a_late_message_of_an_old_leader_cuts_nothing_off_the_view() -> None:
     """Stock pysyncobj drops applied entries then (audit S4). What they said stays."""
     world = settled()
-    world["node-0"].release(encode_release("chain", released(5)))
+    world["node-0"].release(View({"chain": released(5)}))
     world.run(0.5)
     end = world["node-1"]._engine.end
     world["node-1"].received("node-0", encode(AppendEntries(1, 1.0, end.index, 1, 0, ())))
@@ -215,7 +215,7 @@ def test_a_bug_in_what_the_owner_gave_is_not_swallowed() -> None:
 
     world["node-1"].view._risen = broken
     with pytest.raises(ZeroDivisionError):
-        world["node-1"].release(View({"chain": released(5)}).encode())
+        world["node-1"].release(View({"chain": released(5)}))
 
 
 def test_who_is_no_member_cannot_take_part() -> None:

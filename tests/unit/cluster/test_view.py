@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cmkms.cluster.view import MAX_CHAINS, MAX_DELTA_BYTES, MAX_TERMS, MAX_VIEW_BYTES, LeaseTaken, View, encode_release
+from cmkms.cluster.view import MAX_CHAINS, MAX_DELTA_BYTES, MAX_TERMS, MAX_VIEW_BYTES, LeaseTaken, View
 from cmkms.errors import PeerError
 from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.state_file import SignState
@@ -38,7 +38,7 @@ def test_of_two_at_one_point_every_replica_keeps_the_same() -> None:
 
 def test_chains_do_not_touch_each_other() -> None:
     view = View({"a": released(5)})
-    view.merge(encode_release("b", released(1)))
+    view.merge(View({"b": released(1)}))
     assert view.chains == ("a", "b")
     assert view.released("a") == released(5)
     assert view.released("c") is None
@@ -68,7 +68,7 @@ def test_chains_beyond_the_limit_are_left_out_by_name() -> None:
     names = [f"chain-{number:03}" for number in range(MAX_CHAINS + 1)]
     view = View({name: released(1) for name in reversed(names)})
     assert view.chains == tuple(names[:-1])
-    assert not view.merge(encode_release(names[-1], released(9)))
+    assert not view.merge(View({names[-1]: released(9)}))
 
 
 def largest() -> View:
@@ -103,7 +103,7 @@ def test_nothing_has_no_parts() -> None:
 )
 def test_what_a_view_cannot_hold_is_refused_where_it_is_released(state: SignState) -> None:
     with pytest.raises(ValueError, match=r"only what was signed|513 bytes"):
-        encode_release("chain", state)
+        View({"chain": state})
 
 
 def damaged() -> list[tuple[str, bytes]]:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from cmkms.config import HostPort, Peer
 from cmkms.keys.identity import Identity
@@ -149,6 +150,12 @@ class Replica:
 
 def identity() -> Identity:
     return Identity.from_seed(os.urandom(32))
+
+
+def open_sockets() -> int:
+    """How many this process has."""
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return len([link for link in links if link.startswith("socket:")])
 
 
 def free_port() -> int:

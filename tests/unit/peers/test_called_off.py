@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -13,19 +11,11 @@ from cmkms.peers.links import PeerLink
 from cmkms.peers.network import PeerNetwork
 from cmkms.peers.session import Session
 from cmkms.peers.tls import Credentials
-from tests.unit.peers.replica import Replica, cluster, eventually, running
+from tests.unit.peers.replica import Replica, cluster, eventually, open_sockets, running
 
 TURNS = range(0, 40, 3)
 """Turns of the event loop until it is given up; a whole handshake takes some twenty."""
 CALLS = 5
-
-
-def open_sockets() -> int:
-    found = 0
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found += str(entry.readlink()).startswith("socket:")
-    return found
 
 
 def caller(one: Replica, other: Replica) -> tuple[PeerNetwork, PeerLink]:

@@ -9,6 +9,7 @@ import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,22 @@ from cmkms.peers.frames import with_length
 from cmkms.peers.messages import Goodbye, Raft
 from cmkms.peers.tls import Credentials
 from tests.unit.peers.caller import Caller, GoneError, issued_by_a_leaf
-from tests.unit.peers.replica import Replica, cluster, eventually, identity, meshed, running
+from tests.unit.peers.replica import (
+    HEARTBEAT,
+    Replica,
+    cluster,
+    eventually,
+    identity,
+    meshed,
+    open_sockets,
+    running,
+)
 
 NO_CERTIFICATE = ("127.0.0.1", "it shows no certificate: no replica")
 NO_MEMBER = (
     "127.0.0.1",
     "its certificate proves no identity that is pinned here: another cluster's replica, or a wrong pin",
 )
-
-
-def open_sockets() -> int:
-    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return len([link for link in links if link.startswith("socket:")])
 
 
 async def drip(caller: Caller, data: bytes) -> None:
@@ -235,6 +240,30 @@ async def test_optional_messages_of_a_newer_release_are_skipped() -> None:
         await caller.say(Raft(b"after it"))
         await eventually(lambda: two.messages == [("node-0", Raft(b"after it"))])
         assert two.net.skipped == 1
+        caller.close()
+
+
+async def test_an_empty_frame_is_refused_before_and_after_a_heartbeat() -> None:
+    for beats in (0, 2):
+        one, two = cluster()
+        async with running(two):
+            caller = await Caller.greeted(one, two)
+            for _ in range(beats):
+                await caller.say(HEARTBEAT)
+            await caller.send(with_length(b""))
+            await caller.gone()
+            assert two.told("a frame of 0 bytes")
+
+
+async def test_heartbeats_that_say_the_same_are_all_heard_and_so_is_news() -> None:
+    one, two = cluster()
+    news = replace(HEARTBEAT, nodes=1)
+    async with running(two):
+        caller = await Caller.greeted(one, two)
+        for message in (news, news, HEARTBEAT, news):
+            await caller.say(message)
+        await eventually(lambda: len(two.messages) == 3)
+        assert two.messages == [(one.me, news)] * 3
         caller.close()
 
 

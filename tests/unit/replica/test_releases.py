@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmkms.cluster.view import View, encode_release
+from cmkms.cluster.view import View
 from cmkms.guard.generation import Electorate, GenerationId
 from cmkms.guard.hrs import HRS, Step
 from cmkms.guard.state_file import SignState
@@ -56,7 +56,7 @@ def bytes_of(height: int, round_: int) -> bytes:
 
 def test_what_our_key_signed_is_learnt(chain: Chain, releases: Releases) -> None:
     state = SignState(hrs(5, 0, 3), precommit(5), KEY.sign(precommit(5)), 1)
-    assert releases.view.merge(encode_release(CHAIN, state))
+    assert releases.view.merge(View({CHAIN: state}))
     assert chain.released == state
 
 
@@ -64,7 +64,7 @@ def test_what_our_key_signed_is_learnt(chain: Chain, releases: Releases) -> None
 def test_a_place_that_there_is_not_is_refused(chain: Chain, releases: Releases, height: int, round_: int) -> None:
     """It ended the process: the place was read outside of what catches a bad one."""
     state = SignState(PLACE, bytes_of(height, round_), os.urandom(64), 1)
-    assert not releases.view.merge(encode_release(CHAIN, state))
+    assert not releases.view.merge(View({CHAIN: state}))
     assert chain.released is None
 
 
