@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cmkms.harness.answers import Released, read_answer
@@ -83,8 +84,12 @@ def _sound_records(data: bytes) -> Iterator[Watermark]:
             yield record
 
 
+@lru_cache(maxsize=64)
 def _read_record(record: bytes) -> Watermark | None:
-    """One record, or None if it is damaged: checksum, magic, version, lengths and padding are all looked at."""
+    """One record, or None if it is damaged: checksum, magic, version, lengths and padding are all looked at.
+
+    Three of four copies are as they were a moment ago, where a simulation looks after every write.
+    """
     (checksum,) = _CRC.unpack_from(record, _CRC_AT)
     if zlib.crc32(record[:_CRC_AT]) != checksum or any(record[_PADDING_AT:_CRC_AT]):
         return None

@@ -29,11 +29,14 @@ MAX_VARINT_BYTES: Final = 10
 _LOW_BITS, _MORE_FOLLOW = 0x7F, 0x80
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _U64_MASK: Final = (1 << 64) - 1
+_SHORT: Final = tuple(bytes((number,)) for number in range(_LOW_BITS + 1))
 _MAX_FIELD_NUMBER: Final = (1 << 29) - 1
 
 
 def uvarint(number: int) -> bytes:
     """Encode an unsigned integer; a negative one becomes its 64-bit two's complement (10 bytes), as int32/int64 do."""
+    if 0 <= number <= _LOW_BITS:
+        return _SHORT[number]
     number &= _U64_MASK
     out = bytearray()
     while number > _LOW_BITS:
@@ -49,6 +52,8 @@ def read_uvarint(data: bytes | bytearray, start: int = 0) -> tuple[int, int] | N
     Raises:
         BadReplyError: more than ten bytes, or more than 64 bits.
     """
+    if start < len(data) and data[start] < _MORE_FOLLOW:
+        return data[start], start + 1
     value = 0
     for index in range(MAX_VARINT_BYTES):
         position = start + index

@@ -35,7 +35,7 @@ def replace_a_guard(world: World, random: Random) -> None:
     _give_up(world, name)
     world.tell(name, "is stopped, its guard is given up, and it starts with a new one")
     world.soon(random, partial(world.start_again, name), 1.0)
-    world.cluster.events.later(_TRY_SECONDS, partial(_try, world, name, random, _TRIES))
+    world.later(_TRY_SECONDS, partial(_try, world, name, random, _TRIES))
 
 
 def _give_up(world: World, name: str) -> None:
@@ -65,7 +65,7 @@ def _try(world: World, name: str, random: Random, left: int) -> None:
         random.shuffle(asked)
         for process in asked[: random.choice((1, 1, 2))]:
             process.run(partial(_change, world, process))
-        world.cluster.events.later(_TRY_SECONDS, partial(_try, world, name, random, left - 1))
+        world.later(_TRY_SECONDS, partial(_try, world, name, random, left - 1))
 
 
 def _change(world: World, process: Process) -> None:

@@ -150,8 +150,8 @@ def roll_back(world: World, random: Random) -> None:
     world.kill(name)
     world.cluster.roll_back(name, image)
     world.tell(name, f"is killed, and its guard is put back to an image, record {sequence}")
-    world.cluster.events.later(0.5, partial(world.start_again, name))
-    world.cluster.events.later(0.5 + FOUND_SECONDS, partial(_must_be_found, world, name))
+    world.later(0.5, partial(world.start_again, name))
+    world.later(0.5 + FOUND_SECONDS, partial(_must_be_found, world, name))
 
 
 def _others_know_better(world: World, name: str) -> bool:

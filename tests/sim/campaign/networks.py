@@ -62,7 +62,7 @@ def swizzle(world: World, random: Random) -> None:
     for ways in cut:
         at += random.uniform(0.05, 0.4)
         until = at + sum(random.uniform(0.05, 0.4) for _ in range(len(pairs) + restored.index(ways)))
-        world.cluster.events.later(at, partial(_cut_for, world, ways, until - at))
+        world.later(at, partial(_cut_for, world, ways, until - at))
 
 
 def flap(world: World, random: Random) -> None:
@@ -73,7 +73,7 @@ def flap(world: World, random: Random) -> None:
     at = 0.0
     for _ in range(random.randint(3, 8)):
         pause, lasts = random.uniform(0.1, 0.8), random.uniform(0.1, 0.9)
-        world.cluster.events.later(at + pause, partial(_cut_for, world, ways, lasts))
+        world.later(at + pause, partial(_cut_for, world, ways, lasts))
         at += pause + lasts
 
 
@@ -110,4 +110,4 @@ def _lose(world: World, pair: frozenset[str]) -> None:
 
 def _cut_for(world: World, ways: list[Way], seconds: float) -> None:
     world.tell("network", f"cuts {shown(ways)} for {seconds:.2f} s")
-    world.cluster.events.later(seconds, world.cluster.links.block_for_now(ways))
+    world.later(seconds, world.cluster.links.block_for_now(ways))

@@ -14,7 +14,7 @@ from typing import Final
 from tests.sim.campaign import births, changes, disks, machines, networks, nodes
 from tests.sim.campaign.world import World
 
-__all__ = ["ALL_KINDS", "CONFLICTS", "FAULTS", "Blow", "Plan", "plan_of", "replicas_of", "strike"]
+__all__ = ["ALL_KINDS", "BIRTH_SECONDS", "CONFLICTS", "FAULTS", "Blow", "Plan", "plan_of", "replicas_of", "strike"]
 
 Fault = Callable[[World, Random], None]
 
@@ -70,6 +70,7 @@ CONFLICTS: Final = "conflicts"
 ALL_KINDS: Final = frozenset({*FAULTS, *BIRTHS, CONFLICTS})
 
 BIRTH_SECONDS: Final = 3.0
+"""From the first start on, before any other fault strikes."""
 _KEPT: Final = 0.55
 """Of all kinds, the part that a seed draws."""
 

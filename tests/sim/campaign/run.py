@@ -127,7 +127,7 @@ def _live(cluster: Cluster, world: World, watch: Watch, seed: int, seconds: floa
     cluster.events.later(BIRTH_SECONDS, partial(attend, world, chance.Random(f"operator of {seed}")))
     cluster.run(plan_ends(seconds))
     world.on = False
-    cluster.run(PASSING_SECONDS)
+    cluster.run(PASSING_SECONDS, until=lambda: world.passed)
     _heal(cluster, world)
     _end(cluster)
 

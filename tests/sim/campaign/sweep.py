@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import multiprocessing
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -21,19 +22,25 @@ from tests.sim.campaign.run import Outcome, run_seed
 
 __all__ = ["Totals", "run_alone", "sweep"]
 
+_IN_MEMORY = next((str(folder) for folder in (Path("/dev/shm"),) if os.access(folder, os.W_OK)), None)  # noqa: S108
+"""Where the small files of the hosts lie, if there is such a place: no simulated disk waits for a real one."""
+
 
 def run_alone(
     seed: int, *, replicas: int | None = None, seconds: float = 30.0, without: Collection[str] = (), lines: int = 80
 ) -> Outcome:
     """Run one seed in a folder of its own, which is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="cmkms-simulation-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cmkms-simulation-", dir=_IN_MEMORY) as folder:
         size = replicas or replicas_of(seed)
         try:
-            gc.disable()  # a seed leaves nothing big behind, and looking for it takes a tenth of the time
+            # Looked through once, when it is over, and without what was there before: that saves a fifth of the time.
+            gc.disable()
+            gc.freeze()
             return run_seed(seed, Path(folder), replicas=size, seconds=seconds, without=without, lines=lines)
         finally:
-            gc.enable()
             gc.collect()
+            gc.unfreeze()
+            gc.enable()
 
 
 def sweep(

@@ -55,12 +55,13 @@ class Watch:
         if len(holders) > 1 and not world.clocks_lie:
             world.cluster.judge.condemn(f"{' and '.join(holders)} hold the lease at one moment")
         sound = [one for one in world.cluster.running if self._is_sound(one)]
+        lost = {pair: self._lost(*pair) for pair in combinations(sound, 2) if self._are_connected(*pair)}
         since: dict[frozenset[Process], float] = {}
         for size in {self._size // 2 + 1, self._size}:
-            for group in combinations(sound, size):
-                if all(self._are_connected(one, other) for one, other in combinations(group, 2)):
-                    lost = max((self._lost(one, other) for one, other in combinations(group, 2)), default=0.0)
-                    since[frozenset(group)] = max(self._since.get(frozenset(group), world.now), lost)
+            for group in map(frozenset, combinations(sound, size)):
+                pairs = [pair for pair in lost if group.issuperset(pair)]
+                if len(pairs) == size * (size - 1) // 2:
+                    since[group] = max(self._since.get(group, world.now), *(lost[pair] for pair in pairs))
         self._since = since
         for sentry in world.cluster.sentries:
             asked = sentry.waiting

@@ -42,6 +42,7 @@ class World:
         self.disturbed: dict[frozenset[str], float] = {}
         """When the connection between two replicas was lost last."""
         self._down: dict[str, float] = {}
+        self._lasting = 0
 
     @property
     def now(self) -> float:
@@ -99,7 +100,22 @@ class World:
         self.cluster.events.later(1.0, self.supervise)
 
     def soon(self, random: Random, job: Callable[[], None], longest: float = 3.0, least: float = 0.06) -> None:
-        self.cluster.events.later(random.uniform(least, longest), job)
+        self.later(random.uniform(least, longest), job)
+
+    def later(self, seconds: float, job: Callable[[], None]) -> None:
+        """Go on with a fault: until then it lasts."""
+
+        def go_on() -> None:
+            self._lasting -= 1
+            job()
+
+        self._lasting += 1
+        self.cluster.events.later(seconds, go_on)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that struck has come to its end."""
+        return not self._lasting
 
     def start_again(self, name: str) -> None:
         """As a supervisor does: until it runs, or has died of something new."""
@@ -108,7 +124,7 @@ class World:
             self.tell(name, "starts")
             self.cluster.start(name)
             if host.process is None:
-                self.cluster.events.later(0.5, lambda: self.start_again(name))
+                self.later(0.5, lambda: self.start_again(name))
 
     def kill(self, name: str) -> None:
         if self.cluster.hosts[name].process is not None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 __all__ = ["Events", "Scheduled"]
 
 
-@dataclass(order=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Scheduled:
     """Something that is to happen. It can be called off."""
 
-    at: float
-    number: int
-    job: Callable[[], None] = field(compare=False)
-    off: bool = field(default=False, compare=False)
+    job: Callable[[], None]
+    off: bool = False
 
     def cancel(self) -> None:
         self.off = True
@@ -28,23 +26,23 @@ class Events:
     def __init__(self) -> None:
         self.now = 0.0
         self.count = 0
-        self._queue: list[Scheduled] = []
+        self._queue: list[tuple[float, int, Scheduled]] = []
 
     def later(self, delay: float, job: Callable[[], None]) -> Scheduled:
         self.count += 1
-        one = Scheduled(self.now + max(delay, 0.0), self.count, job)
-        heapq.heappush(self._queue, one)
+        one = Scheduled(job)
+        heapq.heappush(self._queue, (self.now + delay if delay > 0 else self.now, self.count, one))
         return one
 
     def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> bool:
         """Let up to `seconds` pass, or until something is so; tells whether it is."""
-        end = self.now + seconds
-        while not until() and self._queue and self._queue[0].at <= end:
-            one = heapq.heappop(self._queue)
+        queue, end = self._queue, self.now + seconds
+        while not until():
+            if not queue or queue[0][0] > end:
+                self.now = end
+                return until()
+            at, _, one = heapq.heappop(queue)
             if not one.off:
-                self.now = one.at
+                self.now = at
                 one.job()
-        if until():
-            return True
-        self.now = end
-        return False
+        return True

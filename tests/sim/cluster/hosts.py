@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -150,15 +151,19 @@ class Host:
     def identity(self) -> bytes:
         return hashlib.sha256(self.key.public_key).digest()
 
-    @property
+    @cached_property
     def site(self) -> GuardSite:
         state_file = self.home.path / "priv" / "priv_validator_state.json"
         return GuardSite(self.home, CHAIN, self.name, self.identity, KEY.type_name, KEY.pub_key, state_file, self.names)
 
+    @cached_property
+    def _guard_file(self) -> Path:
+        return self.site.path
+
     @property
     def stored(self) -> Watermark | None:
         """What would be left of the guard if the power went now, read by the judge's own reader."""
-        medium = self.disk.media.get(self.site.path)
+        medium = self.disk.media.get(self._guard_file)
         return None if medium is None else read_watermark(bytes(medium.platter))
 
     @property
