@@ -8,7 +8,7 @@ is what `NodeStatus` holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -31,6 +31,19 @@ _ERRORS: Final = {
     404: f"no such path; there are {_PATHS}",
     405: "this path can only be read: use GET or HEAD",
 }
+_BUSY: Final[dict[int | str, dict[str, Any]]] = {
+    _UNAVAILABLE: {"model": ErrorBody, "description": "too many requests at once"}
+}
+_NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    _UNAVAILABLE: {
+        "description": "it cannot sign: why, a line each; or too many requests at once",
+        "content": {
+            "text/plain": {"schema": {"type": "string"}},
+            "application/json": {"schema": ErrorBody.model_json_schema()},
+        },
+    }
+}
+"""For the OpenAPI schema, which tests are made from."""
 
 
 class MetricsPage(Protocol):
@@ -74,9 +87,9 @@ def create_app(
 
     app.add_api_route("/healthz", healthz, methods=_READ_ONLY, response_class=PlainTextResponse)
     app.add_api_route("/livez", healthz, methods=_READ_ONLY, response_class=PlainTextResponse)
-    app.add_api_route("/readyz", readyz, methods=_READ_ONLY, response_class=PlainTextResponse)
-    app.add_api_route("/status", status, methods=_READ_ONLY, response_model=StatusBody)
-    app.add_api_route("/metrics", metrics_page, methods=_READ_ONLY, response_class=PlainTextResponse)
+    app.add_api_route("/readyz", readyz, methods=_READ_ONLY, response_class=PlainTextResponse, responses=_NOT_READY)
+    app.add_api_route("/status", status, methods=_READ_ONLY, response_model=StatusBody, responses=_BUSY)
+    app.add_api_route("/metrics", metrics_page, methods=_READ_ONLY, response_class=PlainTextResponse, responses=_BUSY)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(BusyError, _answer_busy)
     app.add_exception_handler(Exception, _answer_failure)
