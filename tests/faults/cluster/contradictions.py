@@ -42,6 +42,7 @@ class Outcome(Enum):
 class Asked:
     """One step: what the nodes got, in their order."""
 
+    height: int
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -58,7 +59,7 @@ async def play(nodes: Sequence[SimulatedNode], rng: random.Random, first_height:
                 messages = contradict(rng, kind, height, round_, len(nodes))
                 if before and rng.random() < _LAGGING:
                     await ask(rng.choice(nodes), rng.choice(before))
-                yield Asked(tuple(await asyncio.gather(*map(ask, nodes, messages))))
+                yield Asked(height, tuple(await asyncio.gather(*map(ask, nodes, messages))))
                 before = messages
         height += 1
 

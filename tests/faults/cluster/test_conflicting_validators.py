@@ -32,9 +32,6 @@ TIMINGS: Final = NodeTimings(accept=1.0, read_write=1.0, ping=1.0, retry_pause=0
 AFTER_HEALING: Final = 10.0
 """Seconds for a new height to be signed once everything runs again."""
 
-LAST_HEIGHT: Final = 1_000
-"""Above all that a run can reach, and below the guard's ceiling."""
-
 
 @dataclass(slots=True)
 class Harm:
@@ -110,10 +107,12 @@ async def test_no_two_messages_are_signed_at_one_place_and_the_cluster_recovers(
         cluster.start_all()
         await asyncio.to_thread(cluster.wait_ready, READY)
         harm = Harm(cluster, rng)
-        outcomes = await _play_under(harm, nodes, rng, seconds)
+        outcomes, height = await _play_under(harm, nodes, rng, seconds)
         harm.heal()
         healed = time.monotonic()
-        assert await _signs_again(nodes), f"nothing signed {AFTER_HEALING:g} s after the end\n{cluster.logs()}"
+        assert await _signs_again(nodes, height + 1), (
+            f"nothing signed {AFTER_HEALING:g} s after the end\n{cluster.logs()}"
+        )
         record_property("steps", dict(outcomes))
         record_property("harm", dict(harm.done))
         record_property("seconds_to_recover", round(time.monotonic() - healed, 2))
@@ -129,24 +128,28 @@ async def test_no_two_messages_are_signed_at_one_place_and_the_cluster_recovers(
     assert [event for event in said if event["level"] == "critical"] == []
 
 
-async def _play_under(harm: Harm, nodes: list[SimulatedNode], rng: random.Random, seconds: float) -> Counter[str]:
-    """Both at once, for so long; how many steps were signed at no, one or both nodes."""
+async def _play_under(
+    harm: Harm, nodes: list[SimulatedNode], rng: random.Random, seconds: float
+) -> tuple[Counter[str], int]:
+    """Both at once, for so long; how many steps were signed at no, one or both nodes, and the last height."""
     outcomes: Counter[str] = Counter()
+    height = 0
     harming = asyncio.create_task(harm.go_on())
     deadline = time.monotonic() + seconds
     async for step in play(nodes, random.Random(rng.random()), first_height=10):
+        height = step.height
         outcomes[f"signed at {step.outcomes.count(Outcome.SIGNED)} of {len(nodes)}"] += 1
         if time.monotonic() > deadline or harming.done():
             break
     harming.cancel()
     with suppress(asyncio.CancelledError):
         await harming  # an error in it is an error of the test
-    return outcomes
+    return outcomes, height
 
 
-async def _signs_again(nodes: list[SimulatedNode]) -> bool:
+async def _signs_again(nodes: list[SimulatedNode], height: int) -> bool:
     async def until_signed(node: SimulatedNode) -> None:
-        while await ask(node, vote(LAST_HEIGHT)) is not Outcome.SIGNED:
+        while await ask(node, vote(height)) is not Outcome.SIGNED:
             pass
 
     try:
