@@ -28,7 +28,7 @@ from cmkms.guard.guard import Guard
 from cmkms.guard.lock import HomeLock
 from cmkms.guard.released import store_released
 from cmkms.hardening import harden_process
-from cmkms.home import check_private_dir
+from cmkms.home import check_private_dir, make_private_dir
 from cmkms.http.address import bind, hosts_for
 from cmkms.keys.identity import load_identity
 from cmkms.membership import Membership
@@ -82,8 +82,11 @@ def run(config: NodeConfig, never_signed: frozenset[str]) -> int:
     unknown = never_signed - {chain.id for chain in config.chains}
     if unknown:
         raise OperatorError(f"--never-signed {', '.join(sorted(unknown))}: no such chain in the configuration")
-    for directory in (config.home.path, config.home.priv_dir, config.home.data_dir):
+    for directory in (config.home.path, config.home.priv_dir):
         check_private_dir(directory)
+    # A home from a backup has none. What was in it is lost, and the born markers say so.
+    make_private_dir(config.home.data_dir)
+    check_private_dir(config.home.data_dir)
     check_own_pin(config)
     for warning in config.warnings:
         log.warning(warning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import sys
 import tempfile
@@ -158,6 +159,15 @@ class TestRefusedToStart:
         await replica.stop()
         (replica.home / "data" / CHAIN / "guard").unlink()
         replica.spawn(never_signed=True)
+        assert await replica.ended() == OPERATOR_ERROR
+        assert "cmkms guard replace" in replica.log
+
+    async def test_a_home_from_a_backup_has_lost_its_guard(self, replica: Replica) -> None:
+        """What is written while it runs is in no backup, not even the folder: docs/HOSTS.md."""
+        await replica.start(never_signed=True)
+        await replica.stop()
+        shutil.rmtree(replica.home / "data")
+        replica.spawn()
         assert await replica.ended() == OPERATOR_ERROR
         assert "cmkms guard replace" in replica.log
 
