@@ -31,6 +31,8 @@ LAGGING_SECONDS = 1.5
 """Long enough that nodes which were at the replica that is left behind have turned to the others, and signed there."""
 CHANGE_TRIES, CHANGE_SECONDS = 3, 1.5
 """A new guard has to be seen first; one change takes a few heartbeats."""
+FADED_SECONDS = 1.5
+"""A lease runs out for those who do not hear its holder, and another is elected."""
 FLIGHT_SECONDS = 0.004
 SLOW_SECONDS = (0.004, 0.006)
 """From a node's request to the answer of the last guard."""
@@ -207,6 +209,26 @@ class Adversity:
         at += chance(0.55, 0.75)
         events.later(at, partial(links.unblock, to_it))
         events.later(at + chance(0.0, 0.3), partial(links.unblock, ways))
+
+    def fade(self) -> None:
+        """What the holder hears comes late, by less than its lease; then nobody hears it any more, and they elect."""
+        if not (name := self._cluster.holder):
+            return
+        links, events = self._cluster.links, self._cluster.events
+        to_it = [way for way in links.around(name) if way[1] == name]
+        late = self._random.uniform(0.2, 0.35)
+        links.slow.update(dict.fromkeys(to_it, (late, late)))
+        from_it = [way[::-1] for way in to_it]
+
+        def restore() -> None:
+            links.unblock(from_it)
+            for way in to_it:
+                links.slow.pop(way, None)
+
+        at = self._random.uniform(0.5, 0.7)
+        events.later(at, partial(links.block, from_it))
+        events.later(at + FADED_SECONDS, restore)
+        self._quiet_until = events.now + at + FADED_SECONDS
 
     def rot(self) -> None:
         if name := self._spoil():

@@ -14,6 +14,7 @@ __all__ = [
     "FAILING_DISKS",
     "FIVE",
     "HALVED",
+    "LATE",
     "LEASES",
     "LOST_HOMES",
     "PROFILES",
@@ -165,6 +166,13 @@ LEASES = Profile(
     pace=1.5,
     watches_leases=True,
 )
+LATE = replace(
+    LEASES,
+    name="late acknowledgements",
+    sentence="what the lease holder hears comes late, and then nobody hears it; it is looked at all the time who leads",
+    blows=("fade",) * 6 + ("kill",),
+    every=0.3,
+)
 BIRTHS = Profile(
     "births",
     "replicas die in the midst of their birth, and homes that are bound to nothing yet are made anew",
@@ -174,5 +182,5 @@ BIRTHS = Profile(
 )
 PROFILES = (
     CAMPAIGN, CUT_LINKS, FIVE, STARVED, TAKEOVERS, RESTARTS, FAILING_DISKS, ROT, ROLLED_BACK, LOST_HOMES, CHANGES,
-    HALVED, BRIDGED, BRIDGED_LATE, LEASES, BIRTHS,
+    HALVED, BRIDGED, BRIDGED_LATE, LEASES, LATE, BIRTHS,
 )  # fmt: skip

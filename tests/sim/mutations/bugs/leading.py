@@ -13,7 +13,7 @@ from cmkms.guard.founding import FoundingStep, _Founding
 from cmkms.guard.majority import MajorityQuorum
 from cmkms.guard.rpc import Peek, Peeked
 from tests.sim.mutations.bug import Harmless, SeededBug, swapped
-from tests.sim.mutations.profiles import BIRTHS, CUT_LINKS, LEASES, TAKEOVERS
+from tests.sim.mutations.profiles import BIRTHS, CUT_LINKS, LATE, LEASES, TAKEOVERS
 
 __all__ = ["HARMLESS", "LEADING"]
 
@@ -98,8 +98,7 @@ LEADING = (
     SeededBug("do not peek", "a new lease holder writes before it has asked what the former one left",
               "until a majority answered a peek, own included, write none", does_not_peek, TAKEOVERS),
     SeededBug("count the lease from the acknowledgement", "a lease lasts from when its acknowledgement came",
-              "counted from the send time of what was acknowledged", lease_from_the_acknowledgement, LEASES, pinned=14,
-              budget=200),
+              "counted from the send time of what was acknowledged", lease_from_the_acknowledgement, LATE),
     SeededBug("vote while a leader is heard", "a vote is given to whoever asks, whoever leads",
               "no vote while the leader is heard", votes_while_a_leader_is_heard, LEASES, pinned=2),
 )  # fmt: skip
