@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -39,6 +39,8 @@ CLUSTER_UP_SECONDS = 60.0
 SOME_TIME = Time(1_600_000_000, 123_456_789)
 
 _POLL_SECONDS = 0.02
+TOLD_SECONDS = 1.0
+"""Within which a replica's status tells that it serves a node, or does no more."""
 
 
 @dataclass
@@ -78,8 +80,11 @@ class Attachment:
         return await self.eventually(lambda: self.cluster.connected_to(self.node.address), "the node is served")
 
     async def serve_by(self, wanted: Callable[[str], bool]) -> str:
-        """Hang up until a replica that is `wanted` serves the first node; returns its id."""
-        for _ in range(4 * len(self.cluster.members)):
+        """Hang up until a replica that is `wanted` serves the first node; returns its id.
+
+        Whoever was hung up on may be the first to come back: it dials again after a pause of its own, as all do.
+        """
+        for _ in range(8 * len(self.cluster.members)):
             serving = await self.served_by()
             if wanted(serving):
                 return serving
@@ -87,7 +92,8 @@ class Attachment:
             await self.node.endpoint.hang_up()
             await self.node.pub_key()
             assert self.node.endpoint.accepted > before
-            await self.eventually(partial(self._served_by_another_than, serving), f"{serving} serves no more")
+            with suppress(TimeoutError):
+                await self._until(partial(self._served_by_another_than, serving), TOLD_SECONDS)
         raise AssertionError(f"no wanted replica came to serve the node\n{self.cluster.logs()}")
 
     def _served_by_another_than(self, member: str) -> bool:
@@ -100,9 +106,16 @@ class Attachment:
 
     async def eventually(self, holds: Callable[[], str | bool | None], what: str) -> str:
         """Wait until something holds that the replicas' statuses tell; returns it as text."""
-        deadline = time.monotonic() + UP_SECONDS
+        try:
+            return await self._until(holds, UP_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"not within {UP_SECONDS:g} s: {what}\n{self.cluster.logs()}") from None
+
+    async def _until(self, holds: Callable[[], str | bool | None], seconds: float) -> str:
+        deadline = time.monotonic() + seconds
         while not (found := await asyncio.to_thread(holds)):
-            assert time.monotonic() < deadline, f"not within {UP_SECONDS:g} s: {what}\n{self.cluster.logs()}"
+            if time.monotonic() > deadline:
+                raise TimeoutError
             await asyncio.sleep(_POLL_SECONDS)
         return str(found)
 
