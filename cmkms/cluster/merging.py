@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import ClassVar, Final
+from contextlib import contextmanager
+from typing import Final
 
 import pysyncobj.syncobj
 from pysyncobj import SyncObj, SyncObjConf
@@ -43,28 +43,27 @@ _REGULAR: Final = 0
 class _Running:
     """Whose clock pysyncobj reads: that of the instance inside of whose call it runs. There is one thread only."""
 
-    clock: ClassVar[Callable[[], float] | None] = None
-    __slots__ = ("_before", "_own")
+    def __init__(self) -> None:
+        self.clock: Callable[[], float] | None = None
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._own = clock
 
-    def __enter__(self) -> None:
-        self._before, _Running.clock = _Running.clock, self._own
-
-    def __exit__(self, *_: object) -> None:
-        _Running.clock = self._before
+_RUNNING: Final = _Running()
 
 
 def _time_of_the_running() -> float:
-    if _Running.clock is None:
+    if _RUNNING.clock is None:
         raise BrokenInvariantError("pysyncobj runs outside of any call to it")
-    return _Running.clock() + 1.0  # pysyncobj writes 0 for "long ago", and a simulation may begin there
+    return _RUNNING.clock() + 1.0  # pysyncobj writes 0 for "long ago", and a simulation may begin there
 
 
-def running_on(clock: Callable[[], float]) -> AbstractContextManager[None]:
+@contextmanager
+def running_on(clock: Callable[[], float]) -> Generator[None]:
     """Let pysyncobj read this clock inside of the block. Every call to it stands in one."""
-    return _Running(clock)
+    before, _RUNNING.clock = _RUNNING.clock, clock
+    try:
+        yield
+    finally:
+        _RUNNING.clock = before
 
 
 # For good, not only while constructing: each is looked up whenever pysyncobj runs, and nobody else in this process uses

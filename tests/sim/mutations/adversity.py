@@ -218,7 +218,7 @@ class Adversity:
         to_it = [way for way in links.around(name) if way[1] == name]
         late = self._random.uniform(0.2, 0.35)
         links.slow.update(dict.fromkeys(to_it, (late, late)))
-        from_it = [way[::-1] for way in to_it]
+        from_it = [(holder, other) for other, holder in to_it]
 
         def restore() -> None:
             links.unblock(from_it)
