@@ -72,9 +72,10 @@ test-all: $(DEV) ## every test there is, the long ones too; before a release
 	$(PYTEST) -m ""
 
 .PHONY: bench
-bench: $(DEV) ## latency of a signature, beside the reference signer where Go is present
+bench: $(DEV) ## latency of a signature, beside the reference signer where Go is present; time from start to ready
 	$(BIN)/python benchmarks/sign_latency.py $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.floor
+	$(BIN)/python -m benchmarks.starting
 
 .PHONY: failover
 failover: $(DEV) ## how long a validator stands still when a replica is killed or stopped
