@@ -18,6 +18,7 @@ from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster
 from cmkms.harness.signer_process import CmkmsProcess
 from cmkms.harness.values import BlockID, MessageType, Proposal, Time, Vote
+from tests.patience import within
 
 CHAIN = "acceptance-1"
 
@@ -39,7 +40,7 @@ CLUSTER_UP_SECONDS = 60.0
 SOME_TIME = Time(1_600_000_000, 123_456_789)
 
 _POLL_SECONDS = 0.02
-TOLD_SECONDS = 1.0
+TOLD_SECONDS = within(1.0)
 """Within which a replica's status tells that it serves a node, or does no more."""
 
 

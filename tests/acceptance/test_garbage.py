@@ -12,11 +12,12 @@ from cmkms.harness.errors import NodeSideError
 from cmkms.harness.protobuf import delimited, uvarint
 from cmkms.harness.wire import ErrorReply, Kind, SignVoteRequest, decode_reply, encode_request
 from tests.acceptance.attachment import CHAIN, TRANSPORTS, Attachment, attached, prevote
+from tests.patience import within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Seconds in which a signer has to be back after it closed the connection: it redials within half a second.
-BACK_SECONDS = 2.0
+BACK_SECONDS = within(1.0)
 
 WHOLE_VOTE = encode_request(SignVoteRequest(CHAIN, prevote(5)))
 

@@ -18,6 +18,7 @@ from cmkms.errors import OperatorError
 from cmkms.http.address import bind
 from cmkms.http.app import create_app
 from cmkms.http.server import MAX_CONNECTIONS, MAX_HEADER_BYTES, HttpServer
+from tests.patience import within
 
 if TYPE_CHECKING:
     from .conftest import Served
@@ -71,7 +72,7 @@ async def test_a_request_sent_byte_by_byte_is_ended_in_time(fast_exchange: float
         await asyncio.sleep(0.02)
         if end.done():
             break
-    assert time.monotonic() - started < fast_exchange + 0.5
+    assert time.monotonic() - started < fast_exchange + within(0.5)
 
 
 async def test_a_body_that_never_ends_is_ended_in_time(fast_exchange: float, served: Served) -> None:
@@ -82,7 +83,7 @@ async def test_a_body_that_never_ends_is_ended_in_time(fast_exchange: float, ser
     while not end.done() and time.monotonic() - started < 3:
         writer.write(b"x" * 1000)
         await asyncio.sleep(0.02)
-    assert time.monotonic() - started < fast_exchange * 2 + 0.5
+    assert time.monotonic() - started < fast_exchange * 2 + within(0.5)
     assert b" 405 " in await end
 
 
@@ -181,12 +182,12 @@ async def test_stopping_is_fast_with_idle_and_slow_clients(served: Served) -> No
     await asyncio.sleep(0.3)
     started = time.monotonic()
     await served.server.stop()
-    assert time.monotonic() - started < 0.7  # 0.45 by its own limits
+    assert time.monotonic() - started < within(0.7)  # 0.45 by its own limits
     await asyncio.sleep(0)
     assert served.open_connections() == 0
     unread.close()
-    await asyncio.wait_for(ended(idle_reader), 1)
-    await asyncio.wait_for(ended(slow_reader), 1)
+    await asyncio.wait_for(ended(idle_reader), within(1))
+    await asyncio.wait_for(ended(slow_reader), within(1))
 
 
 async def test_after_a_stop_the_port_is_free(served: Served) -> None:
@@ -235,7 +236,7 @@ def test_it_serves_in_the_loop_of_the_daemon() -> None:
         await server.connect()
         started = time.monotonic()
         await server.stop()
-        assert time.monotonic() - started < 0.7  # 0.45 by its own limits
+        assert time.monotonic() - started < within(0.7)  # 0.45 by its own limits
         return text
 
     assert uvloop.run(serve_once()) == "ok"
@@ -256,6 +257,6 @@ async def test_a_flood_of_pages_is_turned_away_and_health_is_answered_all_the_sa
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
     started = time.monotonic()
     assert (await served.client.get("/healthz")).text == "ok"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < within(1)
     answers = [(await reader.readline()).split()[1] for reader, _ in asking]
     assert set(answers) == {b"200", b"503"}

@@ -13,6 +13,7 @@ from cmkms.harness.chain import block_id
 from cmkms.harness.signer_cluster import CmkmsCluster
 from cmkms.harness.signer_process import CmkmsProcess
 from cmkms.harness.values import MessageType, Time, Vote
+from tests.patience import within
 
 __all__ = [
     "CHAIN",
@@ -33,10 +34,10 @@ CHAIN: Final = "testnet-1"
 READY: Final = 60.0
 """Seconds for three processes to start and agree: two on a machine with nothing else to do."""
 
-STOPPED: Final = 2.0
+STOPPED: Final = within(2.0)
 """Seconds within which a replica ends when it is told to, whatever it waits for."""
 
-_PATIENCE: Final = 20.0
+_PATIENCE: Final = within(10.0)
 _POLL: Final = 0.02
 _TROUBLE: Final = {"warning", "error", "critical"}
 

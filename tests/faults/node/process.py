@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from cmkms.home import make_private_dir
 from cmkms.keys import Ed25519Key, create_identity, write_key_file
+from tests.patience import within
 
 SEED: Final = bytes(range(100, 132))
 """Of the consensus key in every home here: known, so that a log can be searched for it."""
@@ -23,8 +24,8 @@ KEY: Final = Ed25519Key(SEED)
 CHAIN: Final = "testnet-1"
 
 UP: Final = "cmkms is up"
-PATIENCE: Final = 20.0
-"""Seconds that a test waits for a process on a busy machine."""
+PATIENCE: Final = within(10.0)
+"""Seconds that a test waits for a process."""
 
 
 @dataclass(slots=True)

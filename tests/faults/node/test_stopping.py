@@ -15,10 +15,11 @@ from cmkms.harness.oracle import Oracle
 from cmkms.harness.values import MessageType, Time, Vote
 from cmkms.harness.wire import SignVoteRequest
 from tests.faults.node.process import CHAIN, Replica
+from tests.patience import within
 from tests.unit.validators.peers import Listener
 
 TOLD = [signal.SIGTERM, signal.SIGINT]
-SOON = 1.0
+SOON = within(1.0)
 """Seconds within which a replica ends when it is told to."""
 
 

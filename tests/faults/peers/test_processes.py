@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.faults.peers.member import HALF_A_FRAME, in_its_own_process
+from tests.patience import within
 from tests.unit.peers.replica import cluster, eventually, running
 
 
@@ -25,8 +26,9 @@ async def test_a_killed_process_is_seen_at_once(victim: int) -> None:
                 before = time.monotonic()
                 os.kill(process.pid, signal.SIGKILL)
                 await eventually(lambda: ("refused", dead.me) in left.events)
-                # Milliseconds on an idle machine; the next regular dial alone would take up to 150 ms.
-                assert time.monotonic() - before < 0.5
+                # Milliseconds on an idle machine; its silence alone would be noticed after a second.
+                assert time.monotonic() - before < within(0.5)
+                assert not left.told("silent")
                 assert left.events[:2] == [("down", dead.me), ("refused", dead.me)]
                 assert times == len(left.hellos)
         assert left.twins == []
@@ -40,7 +42,7 @@ async def test_a_process_that_stands_still_is_left_and_met_again() -> None:
         before = time.monotonic()
         os.kill(process.pid, signal.SIGSTOP)
         await eventually(lambda: one.count("down", "node-1"))
-        assert time.monotonic() - before < 2.5
+        assert time.monotonic() - before < within(1.5)
         assert one.told("silent")
         # Its port still takes connections, and nobody behind it answers.
         await asyncio.sleep(0.3)

@@ -24,6 +24,7 @@ from cmkms.harness.node import SimulatedNode
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.values import HRS, MessageType, Vote
 from cmkms.harness.wire import Kind, PingRequest, decode_request, encode_request
+from tests.patience import within
 from tests.unit.harness.dialing_signer import DialingSigner, Hangup
 from tests.unit.harness.signer import Fault, Signer
 
@@ -54,7 +55,7 @@ async def test_a_signer_that_dials_is_asked(node: SimulatedNode) -> None:
 
     assert answer.reply.vote.signature
     assert answer.attempts == 1
-    assert 0 < answer.latency <= answer.waited < 1
+    assert 0 < answer.latency <= answer.waited < within(1)
 
 
 async def test_without_a_signer_the_node_does_not_start(node: SimulatedNode) -> None:
@@ -63,7 +64,7 @@ async def test_without_a_signer_the_node_does_not_start(node: SimulatedNode) -> 
     with pytest.raises(AcceptTimeoutError):
         await node.boot()
 
-    assert QUICK.accept <= time.monotonic() - started < 3 * QUICK.accept
+    assert QUICK.accept <= time.monotonic() - started < QUICK.accept + within(0.8)
 
 
 async def test_a_chain_runs_and_the_oracle_finds_nothing(node: SimulatedNode) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from cmkms.harness.peer_proxies import PeerProxies
+from tests.patience import within
 
 # Seconds in which what passes has long arrived, and what does not arrive until then is taken to be stopped.
-SOON = 2.0
+SOON = within(2.0)
 SILENCE = 0.2
 
 

@@ -14,8 +14,9 @@ from cmkms.config import HostPort, Peer
 from cmkms.keys.identity import Identity
 from cmkms.peers.messages import Hello, HelloMember, Message, Status
 from cmkms.peers.network import PeerNetwork
+from tests.patience import within
 
-PATIENCE = 5.0
+PATIENCE = within(5.0)
 """Seconds that a test waits for what has to happen; far more than it takes."""
 IDS = ("node-0", "node-1", "node-2")
 HEARTBEAT = Status(0, "", (), 0, (), ())

@@ -15,11 +15,12 @@ from cmkms.membership import Membership
 from cmkms.node import _Replica
 from cmkms.served import open_chains
 from cmkms.signing import Waiter
+from tests.patience import within
 from tests.unit.replica.homes import born_home
 from tests.unit.replica.lone import IDS
 from tests.unit.signing.messages import CHAIN, prevote
 
-STARTS_WITHIN = 10.0
+STARTS_WITHIN = within(10.0)
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from cmkms.telemetry.lines import MAX_LINE_BYTES, LineWriter
+from tests.patience import within
 
 
 def lost_line(lost: int) -> str:
@@ -39,7 +40,7 @@ def test_a_full_pipe_loses_lines_instead_of_waiting() -> None:
     started = time.monotonic()
     for _ in range(5000):
         writer.write("x" * 100)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < within(2)
     assert writer.lost > 0
     drain(reader)
 
@@ -74,7 +75,7 @@ def test_a_stalled_socket_as_journald_gives_it_loses_lines_instead_of_waiting() 
         started = time.monotonic()
         for _ in range(20_000):
             writer.write("x" * 100)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < within(5)
         assert writer.lost > 0
 
 

@@ -16,8 +16,9 @@ from cmkms.harness import sockets
 from cmkms.harness.protobuf import delimited, read_uvarint
 from cmkms.harness.secret_connection import SecretConnection
 from cmkms.harness.wire import Reply, Request, decode_reply, encode_request
+from tests.patience import within
 
-PATIENCE = 5.0
+PATIENCE = within(5.0)
 """Seconds that a test waits for what has to happen; far more than it takes."""
 
 
