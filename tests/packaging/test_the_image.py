@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Generator
@@ -18,6 +17,7 @@ import pytest
 
 import cmkms
 from tests.packaging.dockerfile_steps import Stage, build, start, why_not_here
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,13 +60,6 @@ def running(image: Stage, volume: Path, *arguments: str, **environment: str) -> 
     finally:
         process.kill()
         process.communicate(timeout=COMMAND_LIMIT_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def is_healthy(image: Stage, volume: Path, url: str) -> bool:

@@ -17,6 +17,7 @@ import pytest
 
 from cmkms.http.schema import status_json
 from cmkms.status import FuseStatus, PeerGuardStatus
+from tests.ports import free_port
 from tests.unit.cli.conftest import Operator, Ran
 from tests.unit.cli.served import CHAIN, STATUS, Served, peer
 
@@ -29,13 +30,6 @@ def served() -> Generator[Served]:
 
 def ask(operator: Operator, served: Served, *words: str) -> Ran:
     return operator.run("status", "--http-addr", str(served.address), *words)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from cmkms.keys.identity import Identity
 from cmkms.peers.messages import Hello, HelloMember, Message, Status
 from cmkms.peers.network import PeerNetwork
 from tests.patience import within
+from tests.ports import free_port
 
 PATIENCE = within(5.0)
 """Seconds that a test waits for what has to happen; far more than it takes."""
@@ -157,14 +157,6 @@ def open_sockets() -> int:
     """How many this process has."""
     links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return len([link for link in links if link.startswith("socket:")])
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 at which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def cluster(size: int = 2, *, pinned: bool = True, host: str = "127.0.0.1") -> list[Replica]:

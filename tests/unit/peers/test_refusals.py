@@ -8,8 +8,9 @@ import pytest
 
 from cmkms.peers.messages import Declined, Hello, HelloMember
 from cmkms.peers.observation import LinkState
+from tests.ports import free_port
 from tests.unit.peers.caller import Caller
-from tests.unit.peers.replica import Replica, cluster, eventually, free_port, identity, meshed, running, with_pin
+from tests.unit.peers.replica import Replica, cluster, eventually, identity, meshed, running, with_pin
 
 
 def disagree(one: Replica, two: Replica, case: str) -> tuple[str, str]:

@@ -183,8 +183,8 @@ async def test_turned_away_callers_leave_no_socket_behind() -> None:
 
 
 async def test_a_stop_leaves_no_socket_behind() -> None:
-    before = open_sockets()
     one, two, three = cluster(3)
+    before = open_sockets()
     async with meshed(one, two, three):
         waiting = await Caller.plain(two)
     waiting.close()
@@ -376,9 +376,7 @@ def test_any_bytes_after_the_hello(frames: list[bytes], *, framed: bool) -> None
 
 async def test_what_answers_a_dial_and_is_no_replica_is_asked_again() -> None:
     one, two = cluster()
-    with socket.socket() as sock:
-        sock.bind((two.address.host, two.address.port))
-        sock.listen()
+    with socket.create_server((two.address.host, two.address.port)) as sock:
         async with running(one):
             answered, _ = await asyncio.get_running_loop().run_in_executor(None, sock.accept)
             answered.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")

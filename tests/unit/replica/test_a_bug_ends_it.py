@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cmkms.node import _Replica
 from cmkms.served import open_chains
 from cmkms.signing import Waiter
 from tests.patience import within
+from tests.ports import free_port
 from tests.unit.replica.homes import born_home
 from tests.unit.replica.lone import IDS
 from tests.unit.signing.messages import CHAIN, prevote
@@ -23,21 +23,9 @@ from tests.unit.signing.messages import CHAIN, prevote
 STARTS_WITHIN = within(10.0)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 at which nobody listens."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 async def running(folder: Path) -> tuple[_Replica, Membership, asyncio.Task[int]]:
     """A whole replica whose peers are not there, with a node that waits for a signature."""
-    addresses = [HostPort("127.0.0.1", port) for port in free_ports(len(IDS))]
+    addresses = [HostPort("127.0.0.1", free_port()) for _ in IDS]
     peers = tuple(Peer(name, address) for name, address in zip(IDS, addresses, strict=True))
     config = replace(born_home(folder).config, raft_addr=addresses[0], peers=peers)
     log = structlog.get_logger().bind()

@@ -191,14 +191,6 @@ def address_of(text: str, node_id: str | None = None) -> ValidatorAddress:
     return ValidatorAddress(Scheme.TCP, where.host, where.port, node_id=node_id)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 at which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 async def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until a condition holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):

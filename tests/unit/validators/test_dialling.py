@@ -18,8 +18,9 @@ from cmkms.harness import sockets
 from cmkms.harness.node import SimulatedNode
 from cmkms.validators import TroubleKind, link
 from tests.patience import within
+from tests.ports import free_port
 from tests.unit.signing.messages import CHAIN, KEY
-from tests.unit.validators.peers import Listener, address_of, eventually, free_port
+from tests.unit.validators.peers import Listener, address_of, eventually
 from tests.unit.validators.seat import Seat
 
 NOBODY = 65534
