@@ -1,76 +1,31 @@
 """What this machine and its disk allow: three bare processes that write, sync and pass bytes on, and do nothing else.
 
 The shape of a signature by three replicas, without anything that makes it one: no TLS, no signature, no decision. No
-signer on the same machine can be faster; how far one is from it is what its own work costs.
+signer on the same machine can be faster; how far one is from it is what its own work costs. Beside it the skeleton: the
+same on the libraries that cmkms is made of.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import multiprocessing
-import os
 import select
-import signal
 import socket
 import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from rich import box
+from rich.table import Table
+
 from benchmarks.contenders import wide_console
+from benchmarks.skeleton import SKELETON
+from benchmarks.three import ACCEPT_BYTES, ANSWER_BYTES, CONNECT_SECONDS, Shape, Slots, measure, without_delay
 from cmkms.harness.latency import Distribution
 
-REQUEST_BYTES: Final = 1060
-"""A SecretConnection frame and its seal."""
-ACCEPT_BYTES: Final = 400
-ANSWER_BYTES: Final = 200
-SLOT_BYTES: Final = 8192
+PARTS: Final = ("p50", "p90", "p99")
 MAX_BYTES: Final = 65536
-CONNECT_SECONDS: Final = 10.0
-
-
-def listening() -> socket.socket:
-    """Listen on loopback."""
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    sock.listen()
-    return sock
-
-
-def without_delay(sock: socket.socket) -> socket.socket:
-    """Send at once, as every signer does."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-class Slots:
-    """A file of two slots, written in place by turns, as a guard's is."""
-
-    def __init__(self, path: Path, *, sync: bool) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self._sync = sync
-        self._count = 0
-        os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
-        os.fsync(self._descriptor)
-
-    def write(self) -> None:
-        """Write a slot, and have it on disk."""
-        self._count += 1
-        os.pwrite(self._descriptor, bytes([self._count & 255]) * SLOT_BYTES, self._count % 2 * SLOT_BYTES)
-        if self._sync:
-            os.fdatasync(self._descriptor)
-
-
-def until_hung_up(work: Callable[..., None], *arguments: object) -> None:
-    """Do a process' work until somebody hangs up: the end of a round. Who still waits for an answer says so itself."""
-    # Whoever runs the benchmark ends it; it ends these.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(ConnectionError):
-        work(*arguments)
 
 
 def some_of(sock: socket.socket) -> bytes:
@@ -81,7 +36,7 @@ def some_of(sock: socket.socket) -> bytes:
     return data
 
 
-def follow(listener: socket.socket, path: Path, sync: bool) -> None:
+def follow(listener: socket.socket, _number: int, path: Path, sync: bool) -> None:
     """Write and answer whatever comes."""
     slots = Slots(path, sync=sync)
     leader = without_delay(listener.accept()[0])
@@ -108,51 +63,28 @@ def lead(listener: socket.socket, others: Sequence[tuple[str, int]], path: Path,
         node.sendall(request)
 
 
-def measure(count: int, *, sync: bool) -> Distribution:
-    """The latency (ms) of so many requests, one after the other."""
-    fork = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory(prefix="cmkms-floor-") as folder:
-        listeners = [listening() for _ in range(3)]
-        addresses = [one.getsockname() for one in listeners]
-        processes = [
-            fork.Process(target=until_hung_up, args=(follow, one, Path(folder) / str(number), sync), daemon=True)
-            for number, one in enumerate(listeners[1:])
-        ]
-        leading = (lead, listeners[0], addresses[1:], Path(folder) / "leader", sync)
-        processes.append(fork.Process(target=until_hung_up, args=leading, daemon=True))
-        for process in processes:
-            process.start()
-        try:
-            with without_delay(socket.create_connection(addresses[0], CONNECT_SECONDS)) as node:
-                return Distribution.of([ask(node) * 1e3 for _ in range(count)][count // 10 :])
-        finally:
-            for process in processes:
-                process.terminate()
-                process.join()
-            for one in listeners:
-                one.close()
-
-
-def ask(node: socket.socket) -> float:
-    """Ask once; returns the seconds until the answer was there. Raises ConnectionError where none comes."""
-    began = time.perf_counter()
-    node.sendall(bytes(REQUEST_BYTES))
-    some_of(node)
-    return time.perf_counter() - began
+FLOOR: Final = Shape(follow, lead)
+SHAPES: Final = {"floor: bare processes": FLOOR, "skeleton: Python, uvloop, TLS 1.3, a signature": SKELETON}
 
 
 def main(argv: list[str]) -> int:
-    """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description="What three bare processes take on this machine and disk.")
+    """Measure in turns and print; returns the exit code."""
+    parser = argparse.ArgumentParser(description="What three processes take on this machine and disk.")
     parser.add_argument("--count", type=int, default=3000, help="requests a round (3000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (3)")
-    wanted, console = parser.parse_args(argv), wide_console()
-    for name, sync in (("with fdatasync", True), ("without", False)):
-        rounds = [measure(wanted.count, sync=sync) for _ in range(wanted.rounds)]
-        shown = ", ".join(
-            f"{part} {statistics.median(getattr(one, part) for one in rounds):.3f}" for part in ("p50", "p90", "p99")
-        )
-        console.print(f"three bare processes, {name}: {shown} ms", highlight=False)
+    wanted = parser.parse_args(argv)
+    cases = [(name, shape, sync) for name, shape in SHAPES.items() for sync in (True, False)]
+    measured: dict[tuple[str, bool], list[Distribution]] = {(name, sync): [] for name, _, sync in cases}
+    for _ in range(wanted.rounds):
+        for name, shape, sync in cases:
+            measured[name, sync].append(measure(shape, wanted.count, sync=sync))
+    table = Table(title="Three processes, ms", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    for heading in ("", "fdatasync", *PARTS):
+        table.add_column(heading, justify="right" if heading in PARTS else "left", no_wrap=True)
+    for (name, sync), rounds in measured.items():
+        medians = (statistics.median(getattr(one, part) for one in rounds) for part in PARTS)
+        table.add_row(name, "yes" if sync else "no", *(f"{value:.3f}" for value in medians))
+    wide_console().print(table)
     return 0
 
 
