@@ -39,8 +39,8 @@ def _parts(body: StatusBody) -> list[RenderableType]:
     parts: list[RenderableType] = [_verdict(body), _replica(body)]
     if body.peers:
         parts.append(_peers(body))
-    if any(peer.detail for peer in body.peers):
-        parts.append(_peer_details(body))
+    if details := _peer_details(body):
+        parts.append(Text("\n".join(printable(line) for line in details), style="yellow"))
     parts += [_chain(chain) for chain in body.chains]
     return parts
 
@@ -79,9 +79,11 @@ def _peers(body: StatusBody) -> Table:
     return table
 
 
-def _peer_details(body: StatusBody) -> Text:
-    lines = [f"{peer.id}: {peer.detail}" for peer in body.peers if peer.detail]
-    return Text("\n".join(printable(line) for line in lines), style="yellow")
+def _peer_details(body: StatusBody) -> list[str]:
+    """Whole sentences, for which the table has no room."""
+    links = [f"{peer.id}: {peer.detail}" for peer in body.peers if peer.detail]
+    guards = [(peer.id, guard) for peer in body.peers for guard in peer.guards if guard.reason]
+    return links + [f"{owner}: guard of {guard.chain_id}: {guard.reason}" for owner, guard in guards]
 
 
 def _peer_cells(peer: PeerBody) -> tuple[Text, ...]:
@@ -94,8 +96,7 @@ def _guard_cells(guard: PeerGuardBody | None, chains: int) -> tuple[Text, ...]:
     if guard is None:
         return (_text("not known"), _text(""), _text(""))
     name = f"{guard.chain_id}: " if chains > 1 else ""
-    why = f" ({guard.reason})" if guard.reason else ""
-    state = Text(printable(f"{name}{guard.state}{why}"), style=_state_style(guard.state))
+    state = Text(printable(f"{name}{guard.state}"), style=_state_style(guard.state))
     return state, _text(f"{guard.height}/{guard.round}/{guard.step}"), _text(str(guard.sequence))
 
 

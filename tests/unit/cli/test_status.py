@@ -121,7 +121,9 @@ class TestThePage:
     def test_a_blown_fuse_of_another_replica_is_shown_there(self, operator: Operator, served: Served) -> None:
         guard = PeerGuardStatus("testnet-1", "fused", 1, 60, 20, 0, 2, "fdatasync failed")
         served.status = replace(STATUS, peers=(peer("b", guards=(guard,)),))
-        assert "fused (fdatasync failed)" in ask(operator, served).out
+        lines = [" ".join(line.split()) for line in ask(operator, served).out.splitlines()]
+        assert "b 10.0.0.98:9430 connected 0.1 s ago fused 20/0/2 60 0.2.0" in lines
+        assert "b: guard of testnet-1: fdatasync failed" in lines
 
     def test_a_sole_replica_has_no_table_of_others(self, operator: Operator, served: Served) -> None:
         served.status = replace(STATUS, is_leader=True, leader_id="a", lease=None, peers=())
