@@ -187,6 +187,11 @@ class Coordination:
         self._aside = aside
         self._heir = to
 
+    @property
+    def stands_aside(self) -> bool:
+        """Whether `stand_aside` is set."""
+        return self._aside
+
     # -------------------------------------------------------------------------------------------------- one at a time
 
     def _enter(self, work: Callable[[], None]) -> None:

@@ -47,7 +47,6 @@ class Replica:
         self._leaving: set[str] = set()
         self._differences: dict[str, Repeats] = {}
         self._announcing = False
-        self._resigned = False
         self._held: int | None = None
         self._twins = Twins()
         self._backwards: dict[str, Repeats] = {}
@@ -133,6 +132,8 @@ class Replica:
             chain.dispatch.peer_down(member)
         self.coordination.peer_down(member, goodbye=member in self._leaving)
         self._go_on()
+        # Whom this replica reaches tells the others whether it is the one to lead.
+        self.announce()
 
     def peer_refused(self, member: str) -> None:
         """See `PeerHandlers.peer_refused`."""
@@ -191,9 +192,9 @@ class Replica:
         for chain in self.chains.values():
             chain.changing.tell()
         self._go_on()
-        self._stand_aside()
+        self._placement.stand_aside()
         self._ports.observer.leader(self.neighbours.holder()[0])
-        if self.coordination.holds and (better := self._placement.better()) and self.coordination.hand_over(better):
+        if better := self._placement.offer():
             self._log.info("the lease is offered to a replica that is better placed", to=better)
 
     def announce(self) -> None:
@@ -210,7 +211,7 @@ class Replica:
         for chain in self.chains.values():
             # What the own guard said before counts no more: what waits is asked anew, here or at the next holder.
             chain.dispatch.begin_anew()
-        self._stand_aside()
+        self._placement.stand_aside()
 
     def close(self) -> None:
         """Begin nothing here any more; what is under way is finished."""
@@ -219,9 +220,7 @@ class Replica:
 
     def resign(self) -> bool:
         """Never lead again in this life; returns whether a lease held is being handed over."""
-        self._resigned = True
-        self._stand_aside()
-        return self.coordination.holds and self.coordination.hand_over(self._placement.fitter() or None)
+        return self._placement.resign()
 
     @property
     def busy(self) -> bool:
@@ -244,15 +243,6 @@ class Replica:
         chain = self.chains.get(change.chain_id)
         if chain is not None and not chain.changing.propose(change, driver=False):
             self._go_on()
-
-    def _stand_aside(self) -> None:
-        """Leave the lease to the others where that is better, and only then: somebody has to hold it."""
-        # In the middle of a change every replica looks unfit for a moment.
-        changing = any(chain.changing.under_way for chain in self.chains.values())
-        fitter = "" if changing else self._placement.fitter()
-        self.coordination.stand_aside(
-            aside=self._resigned or bool(fitter), to=None if self._resigned else fitter or None
-        )
 
     def _claims(self) -> tuple[GuardClaim, ...]:
         return tuple(chain.claim for chain in self.chains.values())
@@ -314,6 +304,7 @@ class Replica:
             self.announce()
         for chain in self.chains.values():
             chain.dispatch.route_changed()
+        self._placement.look_again()
 
     def _is_out_of_step(self) -> bool:
         """Whether a chain does not lead, or not in this term, though this replica holds the lease; or the reverse.
@@ -396,5 +387,5 @@ class Replica:
                 )
 
 
-def _ways(status: Status) -> tuple[int, str, tuple[str, ...]]:
-    return status.term, status.holder, status.hears
+def _ways(status: Status) -> tuple[int, str, tuple[str, ...], tuple[str, ...]]:
+    return status.term, status.holder, status.hears, status.able

@@ -1,6 +1,7 @@
 """Where the lease had better be: with a replica whose guards are sound, and best with the one that holds the nodes.
 
-A request that comes to another replica than the lease holder costs a hop. Only advice: elections decide. Pure.
+A request that comes to another replica than the lease holder costs a hop. All this only offers the lease to another, or
+leaves it to the others: elections decide. Pure.
 """
 
 from __future__ import annotations
@@ -23,13 +24,48 @@ MIN_ASKED: Final = 4
 
 
 class Placement:
-    """Looks whether another replica is better placed to hold the lease."""
+    """Looks whether another replica is better placed to hold the lease, and leaves it to that one."""
 
     def __init__(self, chains: Iterable[ReplicaChain], neighbours: Neighbours, clock: Callable[[], float]) -> None:
         self._chains = {chain.chain_id: chain for chain in chains}
         self._neighbours = neighbours
         self._clock = clock
         self._looked = clock()
+        self._resigned = False
+
+    # ------------------------------------------------------------------------------------------ what is done about it
+
+    def resign(self) -> bool:
+        """Never lead again in this life; returns whether a lease held is being handed over."""
+        self._resigned = True
+        self.stand_aside()
+        coordination = self._neighbours.coordination
+        return coordination.holds and coordination.hand_over(self.fitter() or None)
+
+    def stand_aside(self) -> None:
+        """Leave the lease to the others where that is better, and only then: somebody has to hold it."""
+        # In the middle of a change every replica looks unfit for a moment.
+        changing = any(chain.changing.under_way for chain in self._chains.values())
+        fitter = "" if changing else self.fitter()
+        self._neighbours.coordination.stand_aside(
+            aside=self._resigned or bool(fitter), to=None if self._resigned else fitter or None
+        )
+
+    def look_again(self) -> None:
+        """Look whether there is still a reason to stand aside, if this replica does: something was heard.
+
+        What was known may have been out of date. Until they next beat two replicas would push the lease to and fro.
+        """
+        if self._neighbours.coordination.stands_aside:
+            self.stand_aside()
+
+    def offer(self) -> str:
+        """Offer a lease that is held here to a replica that is better placed, if there is one; returns which."""
+        coordination = self._neighbours.coordination
+        better = self.better() if coordination.holds else ""
+        return better if better and coordination.hand_over(better) else ""
+
+    # -------------------------------------------------------------------------------------------------- who would be it
 
     def fitter(self) -> str:
         """Return a replica that is to lead rather than this one; empty if this one is as fit as any.

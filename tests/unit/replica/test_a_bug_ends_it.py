@@ -42,7 +42,7 @@ async def running(folder: Path) -> tuple[_Replica, Membership, asyncio.Task[int]
 
 
 def has_begun_to_leave(member: Membership) -> bool:
-    return member.replica._resigned or member.replica.chains[CHAIN].dispatch._closed
+    return member.replica._placement._resigned or member.replica.chains[CHAIN].dispatch._closed
 
 
 async def test_after_a_bug_nothing_is_finished(tmp_path: Path) -> None:
