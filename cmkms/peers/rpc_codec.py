@@ -120,11 +120,11 @@ def decode_accept(data: bytes) -> Accept:
     except struct.error:
         raise _too_short(data) from None
     start = _ACCEPT.size + chain_length
-    chain_id, sign_bytes = data[_ACCEPT.size : start], data[start:]
-    if len(sign_bytes) != bytes_length:
+    if len(data) != start + bytes_length:
         raise PeerProtocolError(f"an accept of {len(data)} bytes that announces {start + bytes_length}")
     _check_lengths(chain_length, bytes_length)
-    return Accept(rpc, term, decode_utf8(chain_id), key_hash, GenerationId(number, hash_), sign_bytes)
+    chain_id = decode_utf8(data[_ACCEPT.size : start])
+    return Accept(rpc, term, chain_id, key_hash, GenerationId(number, hash_), data[start:])
 
 
 def encode_answered(message: Answered) -> bytes:

@@ -22,6 +22,8 @@ from tests.fuzz.trial import Decoder, Verdict, judge, run
 RESULT: Final = Path(__file__).parents[2] / "docs" / "proof" / "fuzzing.json"
 ROUND: Final = 5000
 """Inputs of a decoder in one round, times its share."""
+_MOST_TOLD: Final = 5
+"""Failures of one decoder in one round that are printed: one fault shows itself a hundred times."""
 
 
 def main() -> int:
@@ -31,17 +33,18 @@ def main() -> int:
         sys.exit(f"--only: there are {', '.join(one.name for one in DECODERS)}")
     deadline = time.monotonic() + 60 * arguments.minutes
     verdicts = {one.name: _kept(one) for one in chosen}
+    for name, kept in verdicts.items():
+        _tell(name, kept)
     seed = arguments.seed
     while time.monotonic() < deadline:
         for decoder in chosen:
-            _add(
-                verdicts[decoder.name],
-                run(decoder, seed, int(ROUND * decoder.share), lambda: time.monotonic() > deadline),
-            )
+            found = run(decoder, seed, int(ROUND * decoder.share), lambda: time.monotonic() > deadline)
+            _tell(decoder.name, found)
+            _add(verdicts[decoder.name], found)
         seed += 1
         print(f"round {seed - arguments.seed}: {sum(one.inputs for one in verdicts.values())} inputs", flush=True)
     _write(Path(arguments.out), verdicts, arguments.seed, seed - arguments.seed)
-    return _tell(verdicts)
+    return int(any(one.failures for one in verdicts.values()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -85,11 +88,9 @@ def _write(path: Path, verdicts: dict[str, Verdict], seed: int, rounds: int) -> 
     print(f"written: {path}")
 
 
-def _tell(verdicts: dict[str, Verdict]) -> int:
-    found = [(name, failure) for name, one in verdicts.items() for failure in one.failures]
-    for name, failure in found[:50]:
-        print(f"{name}: {failure.why}\n  {failure.data.hex()}")
-    return 1 if found else 0
+def _tell(name: str, verdict: Verdict) -> None:
+    for failure in verdict.failures[:_MOST_TOLD]:
+        print(f"{name}: {failure.why}\n  {failure.data.hex()}", flush=True)
 
 
 if __name__ == "__main__":

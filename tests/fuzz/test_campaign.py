@@ -15,8 +15,8 @@ from tests.fuzz.decoders import DECODERS
 from tests.fuzz.kept import FOLDER, kept_for
 from tests.fuzz.trial import Decoder, Verdict, judge, run
 
-INPUTS: Final = 1000
-"""For a decoder of common speed; all together take some 10 s of one processor."""
+INPUTS: Final = 5000
+"""For a decoder of common speed; all together take some 40 s of one processor."""
 
 SEED: Final = 1
 
