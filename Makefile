@@ -46,6 +46,8 @@ test: $(DEV) ## the test suite: minutes, needs nothing but this machine
 
 # Campaigns that see no real clock, so that nothing beside them makes any difference; all others are real.
 SIMULATED := tests/fuzz/test_campaign.py tests/property tests/sim tests/spec tests/unit
+# Takes all processors for itself.
+LIVES := three_hundred_lives
 PROOF := $(PYTEST) -m "proof and not slow and not realnode"
 
 .PHONY: proof
@@ -57,7 +59,8 @@ proof-real: $(DEV)
 
 .PHONY: proof-simulated
 proof-simulated: $(DEV)
-	$(PROOF) $(SIMULATED)
+	$(PROOF) $(AT_ONCE) -k "not $(LIVES)" $(SIMULATED)
+	$(PROOF) -k $(LIVES) tests/sim/campaign
 
 .PHONY: sim
 sim: $(DEV) ## the cluster under virtual time: SEED=7 tells one story, SEEDS=1-300 counts, OUT=file.json keeps the sums
