@@ -37,6 +37,9 @@ PRIVATE_DIR_MODE: Final = 0o700
 
 PRIVATE_FILE_MODE: Final = 0o600
 
+_CHUNK_BYTES: Final = 65536
+"""Read at once: a small file costs no more memory than that, whatever it might have had."""
+
 _OPEN_FOR_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """O_NONBLOCK, so that a FIFO put in a file's place is seen and refused, not waited for."""
 
@@ -211,7 +214,7 @@ def _read_at_most(descriptor: int, path: Path, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     room = max_bytes + 1
     try:
-        while room > 0 and (chunk := os.read(descriptor, room)):
+        while room > 0 and (chunk := os.read(descriptor, min(room, _CHUNK_BYTES))):
             chunks.append(chunk)
             room -= len(chunk)
     except OSError as error:
