@@ -223,7 +223,16 @@ class Judge:
             self.condemn(f"{node} is refused {said.hrs} ({answer.because.name}), which could still be signed")
 
     def decidable(self, wanted: bytes, names: Collection[str]) -> bool:
-        """Whether the guards of these are enough to sign this, or to say that nobody ever will."""
+        """Whether the guards of these are enough to sign this, or to say that nobody ever will.
+
+        What is asked for at one place is decided one after the other: what could be waits for what cannot be.
+        """
+        said = read_signed(wanted)
+        assert said is not None
+        there = {mark.sign_bytes for mark in self.marks(names) if mark is not None and mark.hrs == said.hrs}
+        return all(self._settled(one, names) for one in {wanted, *there} if one is not None)
+
+    def _settled(self, wanted: bytes, names: Collection[str]) -> bool:
         said = read_signed(wanted)
         assert said is not None
         others = self._size - len(names)
