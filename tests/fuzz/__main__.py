@@ -1,4 +1,4 @@
-"""The long mode: `python -m tests.fuzz --minutes N [--only NAME] [--seed S]`, to be repeated by anybody.
+"""The long mode: `python -m tests.fuzz --minutes N [--jobs J] [--only NAME] [--seed S]`, to be repeated by anybody.
 
 Goes round the list of decoders until time is up, each round with another seed, and writes what came of it to
 docs/proof/fuzzing.json. Ends with 1 if anything was found; the inputs are printed as hex.
@@ -12,6 +12,10 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -31,20 +35,43 @@ def main() -> int:
     chosen = [one for one in DECODERS if not arguments.only or one.name in arguments.only]
     if len(chosen) < len(set(arguments.only)):
         sys.exit(f"--only: there are {', '.join(one.name for one in DECODERS)}")
-    deadline = time.monotonic() + 60 * arguments.minutes
     verdicts = {one.name: _kept(one) for one in chosen}
     for name, kept in verdicts.items():
         _tell(name, kept)
-    seed = arguments.seed
-    while time.monotonic() < deadline:
-        for decoder in chosen:
-            found = run(decoder, seed, int(ROUND * decoder.share), lambda: time.monotonic() > deadline)
-            _tell(decoder.name, found)
-            _add(verdicts[decoder.name], found)
-        seed += 1
-        print(f"round {seed - arguments.seed}: {sum(one.inputs for one in verdicts.values())} inputs", flush=True)
-    _write(Path(arguments.out), verdicts, arguments.seed, seed - arguments.seed)
+    rounds = 0
+    for found in _rounds([one.name for one in chosen], arguments.seed, 60 * arguments.minutes, arguments.jobs):
+        rounds += 1
+        for name, verdict in found.items():
+            _tell(name, verdict)
+            _add(verdicts[name], verdict)
+        print(f"round {rounds}: {sum(one.inputs for one in verdicts.values())} inputs", flush=True)
+    _write(Path(arguments.out), verdicts, arguments.seed, rounds)
     return int(any(one.failures for one in verdicts.values()))
+
+
+def _rounds(names: Sequence[str], seed: int, seconds: float, jobs: int) -> Iterator[dict[str, Verdict]]:
+    """So many rounds at once, each over a seed of its own, until time is up."""
+    deadline = time.monotonic() + seconds
+    seeds = count(seed)
+    with ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(_round, names, next(seeds), deadline) for _ in range(jobs)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in done:
+                if time.monotonic() < deadline:
+                    running.add(pool.submit(_round, names, next(seeds), deadline))
+                yield one.result()
+
+
+def _round(names: Sequence[str], seed: int, deadline: float) -> dict[str, Verdict]:
+    late = partial(_is_past, deadline)
+    return {
+        one.name: run(one, seed, int(ROUND * one.share), late) for one in DECODERS if one.name in names and not late()
+    }
+
+
+def _is_past(deadline: float) -> bool:
+    return time.monotonic() > deadline
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this decoder; may be repeated")
     parser.add_argument("--seed", type=int, default=1000, help="of the first round")
+    parser.add_argument("--jobs", type=int, default=1, help="rounds at once")
     parser.add_argument("--out", default=str(RESULT), help="where the result is written")
     return parser.parse_args()
 

@@ -5,10 +5,11 @@ It never holds anything worth keeping; whoever uses it writes a file and reads i
 
 from __future__ import annotations
 
-import atexit
 import functools
+import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from cmkms.guard.site import GuardSite
@@ -20,11 +21,16 @@ _MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a folder that is nobody else'
 """Thousands of files a second, none of which has to outlive the process."""
 
 
-@functools.cache
 def site() -> GuardSite:
     """The guard's place in an empty home, one of three replicas."""
+    return _site(os.getpid())
+
+
+@functools.cache
+def _site(_pid: int) -> GuardSite:
     folder = Path(tempfile.mkdtemp(prefix="cmkms-fuzz-", dir=_MEMORY if Path(_MEMORY).is_dir() else None))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # At the end of a pool's process, too, which knows no atexit.
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=1)
     made = make_site(folder / "home", members=("node-0", "node-1", "node-2"))
     made.path.parent.mkdir(mode=0o700)
     (made.home.priv_dir / "born").mkdir(mode=0o700)
