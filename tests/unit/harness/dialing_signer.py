@@ -18,8 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cmkms.harness.protobuf import delimited, read_uvarint
 from cmkms.harness.secret_connection import SecretConnection
+from tests.patience import within
 
 REDIAL_SECONDS = 0.02
+DIAL_SECONDS = 1.0
+"""Where nobody accepts and the queue is full, a unix socket would be dialled for ever."""
 
 
 class Hangup(Exception):  # noqa: N818
@@ -48,7 +51,7 @@ class DialingSigner:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(within(5))
         assert not self._thread.is_alive()
 
     def __enter__(self) -> Self:
@@ -67,7 +70,10 @@ class DialingSigner:
 
     def _serve_once(self) -> None:
         with _dial(self.address) as sock:
+            # Before the look at `_over`: `close` looks the other way round, so that one of them sees the other.
             self._socket = sock
+            if self._over.is_set():
+                return
             self.dials += 1
             try:
                 self._serve(sock)
@@ -100,14 +106,17 @@ def _dial(address: str) -> socket.socket:
     scheme, _, rest = address.partition("://")
     if scheme == "unix":
         sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(DIAL_SECONDS)
         try:
             sock.connect(rest)
         except OSError:
             sock.close()
             raise
-        return sock
-    host, _, port = rest.rpartition(":")
-    return socket.create_connection((host, int(port)))
+    else:
+        host, _, port = rest.rpartition(":")
+        sock = socket.create_connection((host, int(port)), DIAL_SECONDS)
+    sock.settimeout(None)
+    return sock
 
 
 def _take(buffer: bytearray) -> bytes | None:
