@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -64,14 +63,12 @@ def _rounds(names: Sequence[str], seed: int, seconds: float, jobs: int) -> Itera
 
 
 def _round(names: Sequence[str], seed: int, deadline: float) -> dict[str, Verdict]:
-    late = partial(_is_past, deadline)
+    def late() -> bool:
+        return time.monotonic() > deadline
+
     return {
         one.name: run(one, seed, int(ROUND * one.share), late) for one in DECODERS if one.name in names and not late()
     }
-
-
-def _is_past(deadline: float) -> bool:
-    return time.monotonic() > deadline
 
 
 def _arguments() -> argparse.Namespace:
