@@ -16,11 +16,14 @@ import pytest
 from cmkms.harness.node import SimulatedNode
 from cmkms.harness.oracle import Oracle
 from cmkms.harness.signer_cluster import CmkmsCluster
+from cmkms.home import make_private_dir
+from cmkms.keys import Ed25519Key, write_key_file
 from tests.faults.cluster.replicas import CHAIN, READY, eventually, make_cluster, vote
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
 
 CHAINS: Final = (CHAIN, "testnet-2")
+KEYS: Final = {chain: Ed25519Key(bytes([number]) * 32) for number, chain in enumerate(CHAINS, start=1)}
 NEVER_SIGNED: Final = {"height": "0", "round": 0, "step": 0}
 
 
@@ -46,43 +49,20 @@ class Pair:
 
 def configure(cluster: CmkmsCluster, nodes: dict[str, SimulatedNode]) -> None:
     """Write both chains into every home, each with the key of its own that all replicas have."""
-    keys = {chain: make_key(cluster, chain) for chain in CHAINS}
     for member in cluster.members:
         home = cluster.replica(member).home
         text = (home / "config.toml").read_text()
         whole = [line for line in text.splitlines() if not line.startswith(("chain_id", "validator_addr"))]
         for chain in CHAINS:
             folder = home / "priv" / chain
-            folder.mkdir(mode=0o700)
-            for name, content in (
-                ("priv_validator_key.json", keys[chain].read_bytes()),
-                ("priv_validator_state.json", json.dumps(NEVER_SIGNED).encode()),
-            ):
-                (folder / name).touch(0o600)
-                (folder / name).write_bytes(content)
+            make_private_dir(folder)
+            write_key_file(folder / "priv_validator_key.json", KEYS[chain])
+            state = folder / "priv_validator_state.json"
+            state.touch(0o600)
+            state.write_text(json.dumps(NEVER_SIGNED))
             whole += ["[[chain]]", f'id = "{chain}"', f'validator_addr = ["{nodes[chain].address}"]']
             whole += [f'key = "priv/{chain}/priv_validator_key.json"']
         (home / "config.toml").write_text("\n".join(whole) + "\n")
-
-
-def make_key(cluster: CmkmsCluster, chain: str) -> Path:
-    """Make a key by another home's command line."""
-    first = cluster.replica(cluster.members[0])
-    home = cluster.directory / f"key-{chain}"
-    first.command(
-        "init",
-        "--home",
-        str(home),
-        "--id",
-        "x",
-        "--alone",
-        "--chain-id",
-        chain,
-        "--validator-addr",
-        "tcp://127.0.0.1:1",
-    )
-    first.command("key", "generate", "--home", str(home))
-    return home / "priv" / "priv_validator_key.json"
 
 
 @pytest.fixture
@@ -97,8 +77,8 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
         await asyncio.to_thread(configure, cluster, nodes)
         cluster.start_all(never_signed=())
         await asyncio.to_thread(cluster.wait_ready, READY)
-        for node in nodes.values():
-            await node.boot()
+        for chain, node in nodes.items():
+            assert await node.boot() == KEYS[chain].pub_key
         yield Pair(cluster, nodes)
     assert oracle.violations == []
     assert oracle.signed
