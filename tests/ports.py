@@ -6,6 +6,8 @@ import socket
 from collections import deque
 from typing import Final
 
+from cmkms.harness.signer_process import reserved_port
+
 __all__ = ["free_port"]
 
 _reserved: Final[deque[socket.socket]] = deque()
@@ -16,12 +18,9 @@ _MOST: Final = 64
 def free_port() -> int:
     """Return a port of 127.0.0.1 at which nobody listens, and which is nobody else's for as long as a test lasts.
 
-    A socket stays bound to it: a port that only was free a moment ago may be that of somebody's outgoing connection
-    when it is needed. Whoever listens with SO_REUSEADDR, as every server here does, may listen beside it.
+    A port that only was free a moment ago may be that of somebody's outgoing connection when it is needed.
     """
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = reserved_port()
     _reserved.append(sock)
     if len(_reserved) > _MOST:
         _reserved.popleft().close()

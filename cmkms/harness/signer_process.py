@@ -25,7 +25,7 @@ from typing import Final, Protocol
 
 from cmkms.harness.replica_status import ReplicaStatus, parse_status
 
-__all__ = ["CmkmsProcess", "RunningProgram", "SignerProcessError", "free_port", "run_cmkms"]
+__all__ = ["CmkmsProcess", "RunningProgram", "SignerProcessError", "free_port", "reserved_port", "run_cmkms"]
 
 _COMMAND_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 5.0
@@ -52,15 +52,21 @@ class SignerProcessError(RuntimeError):
     """A command of cmkms failed, or the signer did not come up: holds what it said."""
 
 
-def free_port() -> int:
-    """A port of the loopback for a program that will listen there; nobody else is given it while this process lives.
+def reserved_port() -> socket.socket:
+    """A socket bound to a port of the loopback, which is free for a program that will listen there until it is closed.
 
-    A socket stays bound to it, without listening: the kernel gives the port to no connection and to no other search
-    for a free one meanwhile, and connecting there is refused. Whoever listens with SO_REUSEADDR, as servers do, may.
+    It does not listen: the kernel gives the port to no connection and to no other search for a free one meanwhile, and
+    connecting there is refused. Whoever listens with SO_REUSEADDR, as servers do, may.
     """
     reserved = socket.socket()
     reserved.bind(("127.0.0.1", 0))
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return reserved
+
+
+def free_port() -> int:
+    """A `reserved_port` that nobody else is given while this process lives."""
+    reserved = reserved_port()
     _reserved.append(reserved)
     port: int = reserved.getsockname()[1]
     return port
